@@ -1,0 +1,48 @@
+package dev.saccade.engine;
+
+import java.lang.foreign.MemorySegment;
+
+/// A processor with its own memory, on which buffers live and kernels run.
+///
+/// Work on a device is ordered: what is submitted later sees the results of what was submitted
+/// earlier. On the host every call has finished when it returns; on other devices [#synchronize()]
+/// waits. Buffers belong to the device that made them and are freed by their owner, never by the
+/// garbage collector.
+public sealed interface Device extends AutoCloseable permits HostDevice {
+
+    /// The name a user writes after `--device`: `cpu`, `cuda:0`.
+    String name();
+
+    /// Allocates `bytes` of uninitialised device memory, aligned to 64 bytes.
+    ///
+    /// @throws OutOfDeviceMemoryException when the device cannot give that much, saying what is in
+    ///   use
+    DeviceBuffer allocate(long bytes);
+
+    /// Copies all of `source` (host memory) into `target` from byte `targetOffset` on.
+    void upload(MemorySegment source, DeviceBuffer target, long targetOffset);
+
+    /// Copies bytes from `sourceOffset` of `source` on into all of `target` (host memory); waits
+    /// for the device first.
+    void download(DeviceBuffer source, long sourceOffset, MemorySegment target);
+
+    /// Copies `bytes` within this device. The ranges may not overlap.
+    void copy(
+            DeviceBuffer source,
+            long sourceOffset,
+            DeviceBuffer target,
+            long targetOffset,
+            long bytes);
+
+    /// Sets `bytes` bytes from `offset` on to `value`.
+    void fill(DeviceBuffer target, long offset, long bytes, byte value);
+
+    /// Waits until all submitted work has finished.
+    void synchronize();
+
+    /// What this device's memory pool holds now.
+    MemoryStatistics memory();
+
+    @Override
+    void close();
+}

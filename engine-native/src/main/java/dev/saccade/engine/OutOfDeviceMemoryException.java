@@ -1,0 +1,20 @@
+package dev.saccade.engine;
+
+/// A device could not give the memory asked for.
+public final class OutOfDeviceMemoryException extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    OutOfDeviceMemoryException(String device, long askedBytes, MemoryStatistics statistics) {
+        super(
+                "%s: out of memory: asked for %s, %s in use, %s cached; use a smaller batch or model"
+                        .formatted(
+                                device,
+                                mebibytes(askedBytes),
+                                mebibytes(statistics.usedBytes()),
+                                mebibytes(statistics.cachedBytes())));
+    }
+
+    private static String mebibytes(long bytes) {
+        return "%,d MiB".formatted(bytes >> 20);
+    }
+}

@@ -1,0 +1,117 @@
+package dev.saccade.engine;
+
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/// A fixed crew that runs one parallel loop at a time. The caller is worker 0. Between loops the
+/// others spin for a short while, since the next loop usually follows within microseconds, and then
+/// park.
+final class WorkerPool implements AutoCloseable {
+    private static final int SPINS = 20_000;
+
+    private final int workers;
+    private final Thread[] threads;
+    private final AtomicInteger pending = new AtomicInteger();
+    private final AtomicInteger generation = new AtomicInteger();
+    private volatile boolean closed;
+    private volatile @Nullable Throwable failure;
+    private HostDevice.@Nullable Part part;
+    private int parts;
+
+    WorkerPool(int workers) {
+        this.workers = workers;
+        this.threads = new Thread[workers - 1];
+        for (int worker = 1; worker < workers; worker++) {
+            int index = worker;
+            threads[worker - 1] =
+                    Thread.ofPlatform()
+                            .daemon()
+                            .name("saccade-worker-" + worker)
+                            .start(() -> serve(index));
+        }
+    }
+
+    int workers() {
+        return workers;
+    }
+
+    void run(int newParts, HostDevice.Part newPart) {
+        if (newParts <= 0) {
+            return;
+        }
+        if (workers == 1 || newParts == 1) {
+            newPart.run(0, 0, newParts);
+            return;
+        }
+        part = newPart;
+        parts = newParts;
+        failure = null;
+        pending.set(workers - 1);
+        generation.incrementAndGet(); // publishes part and parts
+        for (Thread thread : threads) {
+            LockSupport.unpark(thread);
+        }
+        Throwable own = null;
+        try {
+            runShare(0, newPart, newParts);
+        } catch (Throwable t) {
+            own = t;
+        }
+        while (pending.get() != 0) {
+            Thread.onSpinWait();
+        }
+        part = null;
+        Throwable first = own != null ? own : failure;
+        switch (first) {
+            case null -> {}
+            case RuntimeException e -> throw e;
+            case Error e -> throw e;
+            default -> throw new IllegalStateException(first);
+        }
+    }
+
+    private void runShare(int worker, HostDevice.Part work, int count) {
+        int begin = (int) ((long) count * worker / workers);
+        int end = (int) ((long) count * (worker + 1) / workers);
+        if (begin < end) {
+            work.run(worker, begin, end);
+        }
+    }
+
+    private void serve(int worker) {
+        int seen = 0;
+        while (true) {
+            int spins = 0;
+            while (generation.get() == seen) {
+                if (closed) {
+                    return;
+                }
+                if (spins++ < SPINS) {
+                    Thread.onSpinWait();
+                } else {
+                    LockSupport.park(this);
+                }
+            }
+            seen = generation.get();
+            HostDevice.Part work = part;
+            try {
+                if (work != null) {
+                    runShare(worker, work, parts);
+                }
+            } catch (Throwable t) {
+                failure = t;
+            } finally {
+                pending.decrementAndGet();
+            }
+        }
+    }
+
+    @Override
+    public void close() {
+        closed = true;
+        for (Thread thread : threads) {
+            LockSupport.unpark(thread);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+/// Devices, their memory and their workers.
+package dev.saccade.engine;

@@ -1,0 +1,53 @@
+package dev.saccade.kernels;
+
+import dev.saccade.engine.Device;
+import dev.saccade.kernels.activation.Activation;
+import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.connector.PixelUnshuffle;
+import dev.saccade.kernels.elementwise.Elementwise;
+import dev.saccade.kernels.embedding.Embedding;
+import dev.saccade.kernels.entropy.Entropy;
+import dev.saccade.kernels.gemm.Gemm;
+import dev.saccade.kernels.loss.PolicyLoss;
+import dev.saccade.kernels.norm.Norm;
+import dev.saccade.kernels.optimizer.Optimizer;
+import dev.saccade.kernels.patch.Patch;
+import dev.saccade.kernels.position.Rope;
+import dev.saccade.kernels.sampling.Sampling;
+
+/// Every operation of one device.
+public record Kernels(
+        Device device,
+        Gemm gemm,
+        Attention attention,
+        Norm norm,
+        Activation activation,
+        Rope rope,
+        Embedding embedding,
+        Patch patch,
+        PixelUnshuffle pixelUnshuffle,
+        Entropy entropy,
+        Sampling sampling,
+        PolicyLoss policyLoss,
+        Optimizer optimizer,
+        Elementwise elementwise) {
+
+    /// The operations of `device`.
+    public static Kernels of(Device device) {
+        return new Kernels(
+                device,
+                Gemm.on(device),
+                Attention.on(device),
+                Norm.on(device),
+                Activation.on(device),
+                Rope.on(device),
+                Embedding.on(device),
+                Patch.on(device),
+                PixelUnshuffle.on(device),
+                Entropy.on(device),
+                Sampling.on(device),
+                PolicyLoss.on(device),
+                Optimizer.on(device),
+                Elementwise.on(device));
+    }
+}

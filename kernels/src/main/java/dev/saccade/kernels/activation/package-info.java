@@ -1,0 +1,2 @@
+/// Pointwise non-linearities.
+package dev.saccade.kernels.activation;

@@ -1,0 +1,110 @@
+package dev.saccade.kernels.attention;
+
+import dev.saccade.engine.Device;
+import dev.saccade.engine.HostDevice;
+import dev.saccade.kernels.Span;
+
+/// Scaled dot-product attention over packed sequences of different lengths, with grouped-query
+/// heads, full or causal, forward and backward; one function serves training, prefill and decode.
+///
+/// For sequence s, query i (0 <= i < queryLength) has absolute position `p = keyLength -
+/// queryLength + i` and sees keys j <= p when causal, all keys otherwise. `o = sum_j
+/// softmax_j(scale * q.k_j) v_j`. Query head h reads key-value head `h / (heads / kvHeads)`. Keys
+/// are visited in blocks of [#KEY_BLOCK] aligned at absolute position 0, from left to right, with
+/// an online fp32 softmax, so that a query's result has the same bits whether it is computed alone
+/// (decode), in a chunk or in the whole sequence.
+public interface Attention {
+
+    /// Keys per block of the online softmax; part of the contract, since it fixes the rounding.
+    int KEY_BLOCK = 32;
+
+    /// The extents of a call.
+    ///
+    /// @param heads query heads
+    /// @param kvHeads key-value heads; divides `heads`
+    /// @param headDim elements per head
+    /// @param causal whether a query sees only keys up to its own position
+    /// @param scale the factor on q.k, usually headDim^-0.5
+    record Shape(int heads, int kvHeads, int headDim, boolean causal, float scale) {
+        public Shape {
+            if (heads < 1 || kvHeads < 1 || headDim < 1 || heads % kvHeads != 0) {
+                throw new IllegalArgumentException(
+                        "attention of %d heads, %d kv heads, head dim %d"
+                                .formatted(heads, kvHeads, headDim));
+            }
+        }
+    }
+
+    /// Where each sequence lies; all arrays have one entry a sequence. The three are host-side
+    /// arrays: the launcher uploads them where a device needs that.
+    ///
+    /// @param queryStart the sequence's first row in q, o and lse
+    /// @param queryLength how many query rows; 0 is allowed
+    /// @param keyStart the sequence's first row in k and v
+    /// @param keyLength how many keys; at least queryLength when causal
+    record Sequences(int[] queryStart, int[] queryLength, int[] keyStart, int[] keyLength) {
+
+        /// Packed self-attention: queries and keys of sequence s are the rows cumulative[s] to
+        /// cumulative[s+1].
+        public static Sequences packed(int[] cumulative) {
+            int count = cumulative.length - 1;
+            int[] start = new int[count];
+            int[] length = new int[count];
+            for (int s = 0; s < count; s++) {
+                start[s] = cumulative[s];
+                length[s] = cumulative[s + 1] - cumulative[s];
+            }
+            return new Sequences(start, length, start, length);
+        }
+
+        /// How many sequences.
+        public int count() {
+            return queryStart.length;
+        }
+
+        /// Rows of q, o that the call covers: the largest end of a query range.
+        public int queryRows() {
+            int rows = 0;
+            for (int s = 0; s < queryStart.length; s++) {
+                rows = Math.max(rows, queryStart[s] + queryLength[s]);
+            }
+            return rows;
+        }
+
+        /// Rows of k, v that the call covers: the largest end of a key range.
+        public int keyRows() {
+            int rows = 0;
+            for (int s = 0; s < keyStart.length; s++) {
+                rows = Math.max(rows, keyStart[s] + keyLength[s]);
+            }
+            return rows;
+        }
+    }
+
+    /// Forward. q and o are [queryRows, heads*headDim], k and v [keyRows, kvHeads*headDim], lse
+    /// [queryRows, heads] fp32 receives the natural log of the softmax denominator (after scaling).
+    void forward(Shape shape, Sequences sequences, Span q, Span k, Span v, Span o, Span lse);
+
+    /// Backward from dO, with o and lse as the forward pass left them. dq, dk and dv are written
+    /// (not accumulated) for all rows that a sequence covers; the key ranges of different sequences
+    /// may not overlap. Sums over queries and over a group's heads run in a fixed order.
+    void backward(
+            Shape shape,
+            Sequences sequences,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse,
+            Span dO,
+            Span dq,
+            Span dk,
+            Span dv);
+
+    /// The implementation for `device`.
+    static Attention on(Device device) {
+        return switch (device) {
+            case HostDevice host -> new HostAttention(host);
+        };
+    }
+}

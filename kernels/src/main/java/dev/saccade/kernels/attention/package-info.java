@@ -1,0 +1,2 @@
+/// Scaled dot-product attention.
+package dev.saccade.kernels.attention;

@@ -1,0 +1,2 @@
+/// Pixel unshuffle, the connector's first step.
+package dev.saccade.kernels.connector;

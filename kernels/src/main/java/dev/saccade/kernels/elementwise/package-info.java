@@ -1,0 +1,2 @@
+/// Pointwise arithmetic and sums.
+package dev.saccade.kernels.elementwise;

@@ -1,0 +1,2 @@
+/// Rows by index.
+package dev.saccade.kernels.embedding;

@@ -1,0 +1,34 @@
+package dev.saccade.kernels.gemm;
+
+import dev.saccade.kernels.Span;
+
+import org.jspecify.annotations.Nullable;
+
+/// What happens to a product's fp32 accumulator `s[m,n]` before it is stored.
+public sealed interface Epilogue {
+
+    /// `c = s`.
+    record Store() implements Epilogue {}
+
+    /// The chain starts from C's old value instead of 0: `c = c + a x b`. For weight gradients.
+    record Accumulate() implements Epilogue {}
+
+    /// `c = s + bias[n]`.
+    record Bias(Span bias) implements Epilogue {}
+
+    /// `c = gelu(s + bias[n])`, gelu(z) = z/2 (1 + erf(z/sqrt 2)); `preActivation` [m,n] receives
+    /// `s + bias` for the backward pass when not null.
+    record BiasGelu(Span bias, @Nullable Span preActivation) implements Epilogue {}
+
+    /// `c = residual[m,n] + scale[n] * (s + bias[n])`; a null bias is 0, a null scale is 1.
+    /// `branch` [m,n] receives `s + bias` for the backward pass of the scale when not null.
+    /// Rounding: `z = s + bias`; `c = scale == null ? residual + z : fma(scale, z, residual)`.
+    record Residual(Span residual, @Nullable Span bias, @Nullable Span scale, @Nullable Span branch)
+            implements Epilogue {}
+
+    /// The plain store.
+    Epilogue STORE = new Store();
+
+    /// The plain accumulation.
+    Epilogue ACCUMULATE = new Accumulate();
+}

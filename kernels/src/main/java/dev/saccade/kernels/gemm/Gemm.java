@@ -1,0 +1,61 @@
+package dev.saccade.kernels.gemm;
+
+import dev.saccade.engine.Device;
+import dev.saccade.engine.HostDevice;
+import dev.saccade.kernels.Span;
+
+import org.jspecify.annotations.Nullable;
+
+/// The matrix product with its epilogues.
+///
+/// `C[m,n] = epilogue(sum over k of opA(A)[m,k] * opB(B)[k,n])`, all matrices row-major. Each
+/// element is one chain of fused multiply-adds, `s = fma(a[m,k], b[k,n], s)` for k = 0, 1, ... K-1
+/// from s = 0 (or from C's old value with [Epilogue.Accumulate]), whatever M, N, the tile or the
+/// number of workers: a row's bits never depend on what else is in the batch. Epilogues work on the
+/// fp32 accumulator.
+public interface Gemm {
+
+    /// Which operands are stored transposed: N is "as in the formula", T is transposed; the first
+    /// letter is A's, the second B's. A linear layer `y = x W^T` with `W [out, in]` is NT; its
+    /// input gradient `dx = dy W` is NN; its weight gradient `dW = dy^T x` is TN.
+    enum Layout {
+        NN,
+        NT,
+        TN
+    }
+
+    /// A product's extents: C is [m, n], the sum runs over k; leading dimensions are dense.
+    record Shape(Layout layout, int m, int n, int k) {
+        public Shape {
+            if (m < 0 || n < 0 || k < 0) {
+                throw new IllegalArgumentException("gemm of m=%d n=%d k=%d".formatted(m, n, k));
+            }
+        }
+    }
+
+    /// Computes `c = epilogue(a x b)`. A is [m,k] ([k,m] when transposed), B is [k,n] ([n,k] when
+    /// transposed), C is [m,n]. C may not overlap an input, except that an epilogue's residual may
+    /// be C.
+    void multiply(Shape shape, Span a, Span b, Span c, Epilogue epilogue);
+
+    /// The gated unit of Qwen2 in one product: with `g = x Wg^T` and `u = x Wu^T` (x [m,k], Wg and
+    /// Wu [n,k]), `out = silu(g) * u`, silu(g) = g / (1 + exp(-g)). `gate` and `up` receive g and u
+    /// for the backward pass when they are not null.
+    void swiGlu(
+            int m,
+            int n,
+            int k,
+            Span x,
+            Span gateWeight,
+            Span upWeight,
+            Span out,
+            @Nullable Span gate,
+            @Nullable Span up);
+
+    /// The implementation for `device`.
+    static Gemm on(Device device) {
+        return switch (device) {
+            case HostDevice host -> new HostGemm(host);
+        };
+    }
+}

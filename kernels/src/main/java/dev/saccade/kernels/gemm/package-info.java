@@ -1,0 +1,2 @@
+/// The matrix product.
+package dev.saccade.kernels.gemm;

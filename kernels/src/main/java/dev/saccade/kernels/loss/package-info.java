@@ -1,0 +1,2 @@
+/// Losses on log-probabilities.
+package dev.saccade.kernels.loss;

@@ -1,0 +1,62 @@
+package dev.saccade.kernels.norm;
+
+import dev.saccade.engine.Device;
+import dev.saccade.engine.HostDevice;
+import dev.saccade.kernels.Span;
+
+import org.jspecify.annotations.Nullable;
+
+/// LayerNorm and RMSNorm over the last dimension, forward and backward. A row's statistics are a
+/// fixed reduction tree over 16 interleaved partial sums, so a row's bits depend on nothing but the
+/// row.
+public interface Norm {
+
+    /// LayerNorm: `y = (x - mean) * rstd * weight + bias`, rstd = 1/sqrt(var + eps), var biased. x
+    /// and y are [rows, width]; weight and bias [width]; `mean` and `rstd` [rows] receive the
+    /// statistics when not null.
+    void layerNorm(
+            int rows,
+            int width,
+            float eps,
+            Span x,
+            Span weight,
+            Span bias,
+            Span y,
+            @Nullable Span mean,
+            @Nullable Span rstd);
+
+    /// LayerNorm backward. dx [rows, width] is written when not null; dWeight and dBias [width] are
+    /// accumulated into, when not null, row by row in order.
+    void layerNormBackward(
+            int rows,
+            int width,
+            Span x,
+            Span weight,
+            Span mean,
+            Span rstd,
+            Span dy,
+            @Nullable Span dx,
+            @Nullable Span dWeight,
+            @Nullable Span dBias);
+
+    /// RMSNorm: `y = x * rstd * weight`, rstd = 1/sqrt(mean(x^2) + eps). Shapes as LayerNorm.
+    void rmsNorm(int rows, int width, float eps, Span x, Span weight, Span y, @Nullable Span rstd);
+
+    /// RMSNorm backward; as [#layerNormBackward].
+    void rmsNormBackward(
+            int rows,
+            int width,
+            Span x,
+            Span weight,
+            Span rstd,
+            Span dy,
+            @Nullable Span dx,
+            @Nullable Span dWeight);
+
+    /// The implementation for `device`.
+    static Norm on(Device device) {
+        return switch (device) {
+            case HostDevice host -> new HostNorm(host);
+        };
+    }
+}

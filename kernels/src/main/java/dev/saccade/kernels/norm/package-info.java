@@ -1,0 +1,2 @@
+/// LayerNorm and RMSNorm.
+package dev.saccade.kernels.norm;

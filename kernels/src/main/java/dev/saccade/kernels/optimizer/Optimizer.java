@@ -1,0 +1,45 @@
+package dev.saccade.kernels.optimizer;
+
+import dev.saccade.engine.Device;
+import dev.saccade.engine.HostDevice;
+import dev.saccade.kernels.Span;
+
+/// The optimiser's arithmetic on one parameter's memory.
+public interface Optimizer {
+
+    /// AdamW's constants for one step of one parameter.
+    ///
+    /// @param learningRate lr of this step
+    /// @param beta1 decay of the first moment
+    /// @param beta2 decay of the second moment
+    /// @param eps added to the root of the second moment
+    /// @param weightDecay decoupled decay, times lr
+    /// @param step 1 for the first step: bias correction
+    /// @param gradientScale multiplies the gradient (clipping, averaging)
+    record AdamW(
+            float learningRate,
+            float beta1,
+            float beta2,
+            float eps,
+            float weightDecay,
+            long step,
+            float gradientScale) {}
+
+    /// One AdamW step (Loshchilov and Hutter, 1711.05101, as PyTorch orders it): `g = scale *
+    /// grad`; `w -= lr*decay*w`; `m = beta1 m + (1-beta1) g`; `v = beta2 v + (1-beta2) g^2`; `w -=
+    /// lr/(1-beta1^t) * m / (sqrt(v/(1-beta2^t)) + eps)`. All F32, `count` elements.
+    void adamW(long count, AdamW options, Span weight, Span gradient, Span first, Span second);
+
+    /// The sum of squares of `count` F32 elements,: partial sums in double over fixed blocks of
+    /// 4096 elements, merged in order.
+    ///
+    /// @return the sum, read back
+    double sumOfSquares(long count, Span values);
+
+    /// The implementation for `device`.
+    static Optimizer on(Device device) {
+        return switch (device) {
+            case HostDevice host -> new HostOptimizer(host);
+        };
+    }
+}

@@ -1,0 +1,2 @@
+/// AdamW and the gradient's norm.
+package dev.saccade.kernels.optimizer;

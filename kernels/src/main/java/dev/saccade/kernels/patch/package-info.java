@@ -1,0 +1,2 @@
+/// The ViT's patch embedding.
+package dev.saccade.kernels.patch;

@@ -1,0 +1,2 @@
+/// Rotary positions.
+package dev.saccade.kernels.position;

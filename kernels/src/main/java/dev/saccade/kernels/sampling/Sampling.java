@@ -1,0 +1,51 @@
+package dev.saccade.kernels.sampling;
+
+import dev.saccade.engine.Device;
+import dev.saccade.engine.HostDevice;
+import dev.saccade.kernels.Span;
+
+import org.jspecify.annotations.Nullable;
+
+/// Draws a token from each row's distribution by the Gumbel-max rule: the allowed word with the
+/// largest `z + g`, where g is Gumbel noise from a counter-based generator ([Philox]) keyed by the
+/// row's key, the row's position and the word, so a draw depends on nothing but its key. Ties go to
+/// the lower id. Temperature 0 is greedy: the largest logit.
+public interface Sampling {
+
+    /// How to draw.
+    ///
+    /// @param temperature divides the logits; 0 = greedy
+    /// @param topK keep the k most probable words; 0 = all
+    /// @param topP keep the smallest set of most probable words whose mass reaches p; 1 = all
+    record Options(float temperature, int topK, float topP) {
+        public Options {
+            if (!(temperature >= 0) || topK < 0 || !(topP > 0 && topP <= 1)) {
+                throw new IllegalArgumentException(
+                        "sampling: temperature %s, top-k %d, top-p %s"
+                                .formatted(temperature, topK, topP));
+            }
+        }
+    }
+
+    /// Draws. logits [rows, vocab] F32; banned [vocab] U8 or null; keys [rows] I64 the random key
+    /// of each row's sequence; positions [rows] I32 the position of the token drawn; tokens [rows]
+    /// I32 receives the ids. The log-probability and entropy of the drawn token come from
+    /// [dev.saccade.kernels.entropy.Entropy] over the same logits, so that they are what training
+    /// computes.
+    void sample(
+            int rows,
+            int vocab,
+            Options options,
+            Span logits,
+            @Nullable Span banned,
+            Span keys,
+            Span positions,
+            Span tokens);
+
+    /// The implementation for `device`.
+    static Sampling on(Device device) {
+        return switch (device) {
+            case HostDevice host -> new HostSampling(host);
+        };
+    }
+}

@@ -1,0 +1,2 @@
+/// Drawing tokens.
+package dev.saccade.kernels.sampling;
