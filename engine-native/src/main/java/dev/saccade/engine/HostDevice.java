@@ -100,7 +100,7 @@ public final class HostDevice implements Device {
             throw new IllegalArgumentException("a buffer of " + bytes + " bytes");
         }
         long capacity = sizeClass(bytes);
-        if (usedBytes + capacity > limitBytes) {
+        if (capacity > limitBytes - usedBytes) {
             throw new OutOfDeviceMemoryException(name(), bytes, memory());
         }
         ArrayDeque<Long> free = cache.get(capacity);
@@ -180,7 +180,7 @@ public final class HostDevice implements Device {
         if (buffer.device() != this) {
             throw new IllegalArgumentException(buffer + " is not on this device");
         }
-        if (offset < 0 || bytes < 0 || offset + bytes > buffer.bytes()) {
+        if (offset < 0 || bytes < 0 || bytes > buffer.bytes() - offset) {
             throw new IndexOutOfBoundsException(
                     "bytes " + offset + " to " + (offset + bytes) + " of " + buffer);
         }

@@ -1,5 +1,7 @@
 package dev.saccade.engine;
 
+import java.util.Locale;
+
 /// A device could not give the memory asked for.
 public final class OutOfDeviceMemoryException extends RuntimeException {
     private static final long serialVersionUID = 1L;
@@ -15,6 +17,6 @@ public final class OutOfDeviceMemoryException extends RuntimeException {
     }
 
     private static String mebibytes(long bytes) {
-        return "%,d MiB".formatted(bytes >> 20);
+        return String.format(Locale.ROOT, "%,d MiB", Math.ceilDiv(bytes, 1L << 20));
     }
 }

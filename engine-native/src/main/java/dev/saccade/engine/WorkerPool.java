@@ -18,6 +18,7 @@ final class WorkerPool implements AutoCloseable {
     private volatile @Nullable Throwable failure;
     private HostDevice.@Nullable Part part;
     private int parts;
+    private boolean running;
 
     WorkerPool(int workers) {
         this.workers = workers;
@@ -37,6 +38,12 @@ final class WorkerPool implements AutoCloseable {
     }
 
     void run(int newParts, HostDevice.Part newPart) {
+        if (closed) {
+            throw new IllegalStateException("the CPU device is closed");
+        }
+        if (running) {
+            throw new IllegalStateException("a part may not start another parallel loop");
+        }
         if (newParts <= 0) {
             return;
         }
@@ -44,6 +51,7 @@ final class WorkerPool implements AutoCloseable {
             newPart.run(0, 0, newParts);
             return;
         }
+        running = true;
         part = newPart;
         parts = newParts;
         failure = null;
@@ -58,10 +66,16 @@ final class WorkerPool implements AutoCloseable {
         } catch (Throwable t) {
             own = t;
         }
+        int spins = 0;
         while (pending.get() != 0) {
-            Thread.onSpinWait();
+            if (spins++ < SPINS) {
+                Thread.onSpinWait();
+            } else {
+                Thread.yield(); // on a busy machine a worker may be waiting for this processor
+            }
         }
         part = null;
+        running = false;
         Throwable first = own != null ? own : failure;
         switch (first) {
             case null -> {}

@@ -14,8 +14,9 @@ import org.jspecify.annotations.Nullable;
 /// no probability and no entropy.
 public interface Entropy {
 
-    /// Forward. logits [rows, vocab] F32; targets [rows] I32; banned [vocab] U8, 1 = not allowed,
-    /// null = all allowed; logProb, entropy, lse [rows] F32, of which entropy and lse may be null.
+    /// Forward. logits `[rows, vocab]` F32; targets `[rows]` I32; banned `[vocab]` U8, 1 = not
+    /// allowed, null = all allowed; logProb, entropy, lse `[rows]` F32, of which entropy and lse
+    /// may be null.
     void forward(
             int rows,
             int vocab,
@@ -27,9 +28,9 @@ public interface Entropy {
             @Nullable Span entropy,
             @Nullable Span lse);
 
-    /// Backward to the logits: with upstream gradients dLogProb and dEntropy [rows] (null = 0),
+    /// Backward to the logits: with upstream gradients dLogProb and dEntropy `[rows]` (null = 0),
     /// `dLogits[v] = (dLogProb ([v = target] - p_v) - dEntropy p_v (log p_v + entropy)) /
-    /// temperature`. dLogits [rows, vocab] is written; it may be `logits`.
+    /// temperature`. dLogits `[rows, vocab]` is written; it may be `logits`.
     void backward(
             int rows,
             int vocab,

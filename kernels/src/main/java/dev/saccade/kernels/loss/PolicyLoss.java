@@ -6,7 +6,7 @@ import dev.saccade.kernels.Span;
 
 import org.jspecify.annotations.Nullable;
 
-/// Losses on per-token log-probabilities; all operands [tokens] F32.
+/// Losses on per-token log-probabilities; all operands `[tokens]` F32.
 public interface PolicyLoss {
 
     /// The clip of the ratio r: low and high bound the ratio to [1-low, 1+high]; dual (c > 1)
@@ -15,8 +15,8 @@ public interface PolicyLoss {
 
     /// The clipped surrogate as verl computes it: `r = exp(clamp(logProb - oldLogProb, -20, 20))`,
     /// `L1 = -A r`, `L2 = -A clip(r, 1-low, 1+high)`, `L = max(L1, L2)`, and for A < 0 `L = min(L,
-    /// -A dual)`. `loss` [tokens] receives `weight * L`, `dLogProb` its gradient `weight *
-    /// dL/dlogProb`, `clipped` [tokens] 1 where L2 > L1, 2 where the dual clip bound, else 0; it
+    /// -A dual)`. `loss` `[tokens]` receives `weight * L`, `dLogProb` its gradient `weight *
+    /// dL/dlogProb`, `clipped` `[tokens]` 1 where L2 > L1, 2 where the dual clip bound, else 0; it
     /// may be null.
     void clippedSurrogate(
             int tokens,

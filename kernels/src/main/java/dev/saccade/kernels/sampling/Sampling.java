@@ -27,9 +27,9 @@ public interface Sampling {
         }
     }
 
-    /// Draws. logits [rows, vocab] F32; banned [vocab] U8 or null; keys [rows] I64 the random key
-    /// of each row's sequence; positions [rows] I32 the position of the token drawn; tokens [rows]
-    /// I32 receives the ids. The log-probability and entropy of the drawn token come from
+    /// Draws. logits `[rows, vocab]` F32; banned `[vocab]` U8 or null; keys `[rows]` I64 the random
+    /// key of each row's sequence; positions `[rows]` I32 the position of the token drawn; tokens
+    /// `[rows]` I32 receives the ids. The log-probability and entropy of the drawn token come from
     /// [dev.saccade.kernels.entropy.Entropy] over the same logits, so that they are what training
     /// computes.
     void sample(

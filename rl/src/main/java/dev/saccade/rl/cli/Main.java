@@ -56,7 +56,7 @@ public final class Main implements Runnable {
             description = "Print the version and exit.")
     boolean version;
 
-    @CommandLine.Spec CommandLine.@Nullable Model.CommandSpec spec;
+    @CommandLine.Spec CommandLine.Model.@Nullable CommandSpec spec;
 
     private Main() {}
 

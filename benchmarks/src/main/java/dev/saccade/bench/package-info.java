@@ -1,0 +1,2 @@
+/// JMH suites.
+package dev.saccade.bench;

@@ -1,0 +1,148 @@
+package dev.saccade.kernels.position;
+
+import dev.saccade.engine.HostDevice;
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.internal.Lanes;
+
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+
+/// Rotary position embedding on the CPU: each output is one product and one fused multiply-add.
+final class HostRope implements Rope {
+    /// Elements below which a dispatch costs more than it saves.
+    private static final long SMALL = 1 << 15;
+
+    /// Table entries below which one worker fills the table; an entry costs two functions.
+    private static final long SMALL_TABLE = 1 << 9;
+
+    private final HostDevice device;
+
+    HostRope(HostDevice device) {
+        this.device = device;
+    }
+
+    @Override
+    public void table(int positions, int headDim, double theta, Span table) {
+        checkEven(headDim);
+        long to = table.require("table", DType.F32, (long) positions * headDim);
+        int half = headDim / 2;
+        double[] frequency = new double[half];
+        for (int i = 0; i < half; i++) {
+            frequency[i] = StrictMath.pow(theta, -2.0 * i / headDim);
+        }
+        over(
+                positions,
+                (long) positions * headDim > SMALL_TABLE,
+                (_, begin, end) -> {
+                    for (int position = begin; position < end; position++) {
+                        long row = to + 4L * headDim * position;
+                        for (int i = 0; i < half; i++) {
+                            double angle = position * frequency[i];
+                            Lanes.set(row + 4L * i, (float) StrictMath.cos(angle));
+                            Lanes.set(row + 4L * (half + i), (float) StrictMath.sin(angle));
+                        }
+                    }
+                });
+    }
+
+    @Override
+    public void rotate(int rows, int heads, int headDim, Span table, Span positions, Span x) {
+        turn(
+                rows,
+                heads,
+                headDim,
+                table,
+                positions,
+                x.require("x", DType.F32, count(rows, heads, headDim)),
+                1f);
+    }
+
+    @Override
+    public void rotateBackward(
+            int rows, int heads, int headDim, Span table, Span positions, Span dx) {
+        turn(
+                rows,
+                heads,
+                headDim,
+                table,
+                positions,
+                dx.require("dx", DType.F32, count(rows, heads, headDim)),
+                -1f);
+    }
+
+    /// Turns by the table's angle times `direction`, which is 1 or -1.
+    private void turn(
+            int rows, int heads, int headDim, Span table, Span positions, long x, float direction) {
+        checkEven(headDim);
+        long tableRows = table.length() / headDim;
+        long angles = table.require("table", DType.F32, headDim);
+        long position = positions.require("positions", DType.I32, rows);
+        for (int row = 0; row < rows; row++) {
+            int value = Lanes.getInt(position + 4L * row);
+            if (value < 0 || value >= tableRows) {
+                throw new IllegalArgumentException(
+                        "positions[%d] = %d is not in [0, %d)".formatted(row, value, tableRows));
+            }
+        }
+        over(
+                rows,
+                count(rows, heads, headDim) > SMALL,
+                (_, begin, end) -> {
+                    for (int row = begin; row < end; row++) {
+                        long angle = angles + 4L * headDim * Lanes.getInt(position + 4L * row);
+                        long at = x + 4L * headDim * heads * row;
+                        turnRow(heads, headDim, angle, direction, at);
+                    }
+                });
+    }
+
+    private static void turnRow(int heads, int headDim, long angle, float direction, long x) {
+        int half = headDim / 2;
+        for (int i = 0; i < half; i += Lanes.LENGTH) {
+            long first = x + 4L * i;
+            if (i + Lanes.LENGTH <= half) {
+                FloatVector cos = Lanes.load(angle + 4L * i);
+                FloatVector sin = Lanes.load(angle + 4L * (half + i)).mul(direction);
+                for (int head = 0; head < heads; head++) {
+                    long low = first + 4L * headDim * head;
+                    long high = low + 4L * half;
+                    FloatVector a = Lanes.load(low);
+                    FloatVector b = Lanes.load(high);
+                    Lanes.store(a.fma(cos, b.mul(sin).neg()), low);
+                    Lanes.store(b.fma(cos, a.mul(sin)), high);
+                }
+            } else {
+                VectorMask<Float> mask = Lanes.first(half - i);
+                FloatVector cos = Lanes.load(angle + 4L * i, mask);
+                FloatVector sin = Lanes.load(angle + 4L * (half + i), mask).mul(direction);
+                for (int head = 0; head < heads; head++) {
+                    long low = first + 4L * headDim * head;
+                    long high = low + 4L * half;
+                    FloatVector a = Lanes.load(low, mask);
+                    FloatVector b = Lanes.load(high, mask);
+                    Lanes.store(a.fma(cos, b.mul(sin).neg()), low, mask);
+                    Lanes.store(b.fma(cos, a.mul(sin)), high, mask);
+                }
+            }
+        }
+    }
+
+    private static long count(int rows, int heads, int headDim) {
+        return (long) rows * heads * headDim;
+    }
+
+    private static void checkEven(int headDim) {
+        if (headDim < 2 || headDim % 2 != 0) {
+            throw new IllegalArgumentException("rotary head dim " + headDim + " is not even");
+        }
+    }
+
+    private void over(int parts, boolean parallel, HostDevice.Part part) {
+        if (parallel) {
+            device.run(parts, part);
+        } else {
+            part.run(0, 0, parts);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+package dev.saccade.kernels.testing;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+/// The accuracy that the design asks of every kernel.
+public final class Oracle {
+    /// Half a unit in the last place of 1.
+    private static final double ROUNDING = 0x1p-24;
+
+    private Oracle() {}
+
+    /// Checks that the largest error of `actual` against the exact result is at most twice that of
+    /// a naive fp32 computation, or of rounding the largest exact element where the naive one is
+    /// (nearly) exact.
+    public static void assertAccurate(String what, double[] exact, float[] naive, float[] actual) {
+        assertThat(actual.length).as(what).isEqualTo(exact.length);
+        double rounding = 0;
+        for (double value : exact) {
+            rounding = Math.max(rounding, Math.abs(value) * ROUNDING);
+        }
+        double allowed = 2 * Math.max(error(exact, naive), rounding);
+        for (int i = 0; i < exact.length; i++) {
+            assertThat(Math.abs(actual[i] - exact[i]))
+                    .as("%s[%d]: got %s, exact %s", what, i, actual[i], exact[i])
+                    .isLessThanOrEqualTo(allowed);
+        }
+    }
+
+    /// The largest absolute error; infinite where an element is not a number.
+    public static double error(double[] exact, float[] values) {
+        double largest = 0;
+        for (int i = 0; i < exact.length; i++) {
+            double error = Math.abs(values[i] - exact[i]);
+            largest = Math.max(largest, Double.isNaN(error) ? Double.POSITIVE_INFINITY : error);
+        }
+        return largest;
+    }
+
+    /// Rounds every element to fp32.
+    public static float[] rounded(double[] values) {
+        float[] result = new float[values.length];
+        for (int i = 0; i < values.length; i++) {
+            result[i] = (float) values[i];
+        }
+        return result;
+    }
+}

@@ -1,0 +1,287 @@
+package dev.saccade.model;
+
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Kernels;
+import dev.saccade.kernels.attention.Attention;
+import dev.saccade.model.connector.Connector;
+import dev.saccade.model.image.Pixels;
+import dev.saccade.model.internal.LayerStack;
+import dev.saccade.model.language.KvCache;
+import dev.saccade.model.language.LanguageModel;
+import dev.saccade.model.vision.VisionTower;
+import dev.saccade.tensor.Initializer;
+import dev.saccade.tensor.Parameter;
+import dev.saccade.tensor.ParameterGroup;
+import dev.saccade.tensor.Shape;
+import dev.saccade.tensor.Tape;
+import dev.saccade.tensor.Tensor;
+
+import org.jspecify.annotations.Nullable;
+
+import java.nio.file.Path;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.SequencedMap;
+
+/// InternViT, connector and Qwen2 decoder: the weights, and the forward pass that training and
+/// sampling share.
+///
+/// A new or loaded model trains as a whole; a part is frozen with [Parameter#trainable(boolean)]. A
+/// frozen vision tower runs without being recorded; a frozen decoder computes no weight gradients
+/// but hands gradients on to the visual tokens.
+public final class VisionLanguageModel implements AutoCloseable {
+    private final VisionLanguageConfig config;
+    private final Kernels kernels;
+    private final SequencedMap<String, Parameter> parameters = new LinkedHashMap<>();
+    private final Tape constants;
+    private final VisionTower vision;
+    private final Connector connector;
+    private final LanguageModel language;
+    private final Tensor bannedTokens;
+
+    private VisionLanguageModel(VisionLanguageConfig config, Kernels kernels) {
+        this.config = config;
+        this.kernels = kernels;
+        this.constants = Tape.inference(kernels);
+        try {
+            for (ParameterSpecification specification : config.parameters()) {
+                parameters.put(specification.name(), allocate(specification, kernels));
+            }
+            this.bannedTokens = constants.upload(banned(config), config.text().vocabSize());
+            this.vision = new VisionTower(config.vision(), this::parameter);
+            this.connector = new Connector(config.vision().grid(), this::parameter);
+            this.language = new LanguageModel(config.text(), kernels, this::parameter);
+        } catch (RuntimeException e) {
+            parameters.values().forEach(Parameter::close);
+            constants.close();
+            throw e;
+        }
+    }
+
+    private static Parameter allocate(ParameterSpecification specification, Kernels kernels) {
+        Parameter parameter =
+                new Parameter(
+                        specification.name(),
+                        specification.group(),
+                        kernels,
+                        DType.F32,
+                        dims(specification.shape()));
+        parameter.trainable(true);
+        return specification.decays() ? parameter : parameter.withoutDecay();
+    }
+
+    private static long[] dims(Shape shape) {
+        long[] dims = new long[shape.rank()];
+        for (int i = 0; i < dims.length; i++) {
+            dims[i] = shape.dim(i);
+        }
+        return dims;
+    }
+
+    private static byte[] banned(VisionLanguageConfig config) {
+        byte[] banned = new byte[config.text().vocabSize()];
+        banned[config.imageTokenId()] = 1;
+        for (int token : config.suppressTokens()) {
+            banned[token] = 1;
+        }
+        return banned;
+    }
+
+    /// A new model with random weights: matrices normal with std 1/sqrt(fan-in), token embeddings
+    /// with std 0.3, class token and positions with std 0.02, biases 0, norms 1, layer scales as
+    /// configured.
+    ///
+    /// @param seed the same seed gives the same weights
+    public static VisionLanguageModel initialize(
+            VisionLanguageConfig config, Kernels kernels, long seed) {
+        VisionLanguageModel model = new VisionLanguageModel(config, kernels);
+        for (ParameterSpecification specification : config.parameters()) {
+            Parameter parameter = model.parameter(specification.name());
+            switch (specification.initial()) {
+                case ParameterSpecification.Initial.Normal(double std) ->
+                        Initializer.normal(parameter, std, seed);
+                case ParameterSpecification.Initial.Constant(float value) ->
+                        Initializer.constant(parameter, value);
+            }
+        }
+        return model;
+    }
+
+    /// Reads a checkpoint folder: config.json and model.safetensors (or its shards with
+    /// model.safetensors.index.json), in Hugging Face's native spelling or its older one.
+    ///
+    /// @throws dev.saccade.engine.InputException naming the file and what is wrong; for tensors
+    ///   that are missing, unexpected or have another shape, all of them at once and before any
+    ///   memory is allocated
+    public static VisionLanguageModel load(Path folder, Kernels kernels) {
+        VisionLanguageConfig config = VisionLanguageConfig.read(folder.resolve("config.json"));
+        try (Checkpoint checkpoint = Checkpoint.open(folder, config)) {
+            VisionLanguageModel model = new VisionLanguageModel(config, kernels);
+            try {
+                model.parameters.forEach(
+                        (name, parameter) -> checkpoint.read(name, parameter.value()));
+                return model;
+            } catch (RuntimeException e) {
+                model.close();
+                throw e;
+            }
+        }
+    }
+
+    /// Writes config.json and model.safetensors into `folder`, which is created where needed. Each
+    /// file appears whole or not at all.
+    ///
+    /// @throws dev.saccade.engine.InputException when the folder can't be written
+    public void save(Path folder) {
+        Checkpoint.write(folder, config, parameters);
+    }
+
+    /// The model's shape.
+    public VisionLanguageConfig config() {
+        return config;
+    }
+
+    /// The operations of the model's device.
+    public Kernels kernels() {
+        return kernels;
+    }
+
+    /// All parameters in checkpoint order.
+    public List<Parameter> parameters() {
+        return List.copyOf(parameters.values());
+    }
+
+    /// One part's parameters in checkpoint order.
+    public List<Parameter> parameters(ParameterGroup group) {
+        return parameters.values().stream().filter(p -> p.group() == group).toList();
+    }
+
+    /// Parameters by their checkpoint names.
+    public SequencedMap<String, Parameter> parametersByName() {
+        return Collections.unmodifiableSequencedMap(parameters);
+    }
+
+    private Parameter parameter(String name) {
+        Parameter parameter = parameters.get(name);
+        if (parameter == null) {
+            throw new IllegalArgumentException("no parameter " + name);
+        }
+        return parameter;
+    }
+
+    /// U8 [vocabSize]: 1 where a token is never generated, the image token and the configured ones.
+    /// Belongs to the model.
+    public Tensor bannedTokens() {
+        return bannedTokens;
+    }
+
+    /// The head's weight [vocabSize, hiddenSize].
+    public Parameter head() {
+        return language.head();
+    }
+
+    /// Vision tower, pixel unshuffle and connector. A frozen vision tower is not recorded; where
+    /// the connector is frozen too, nothing is.
+    ///
+    /// @param pixels normalised [tiles, channels, imageSize, imageSize]
+    /// @return [tiles * tokensPerTile, hiddenSize of the decoder]
+    public Tensor visualTokens(Tape tape, Tensor pixels) {
+        boolean recordVision = LayerStack.records(tape, false, parameters(ParameterGroup.VISION));
+        if (recordVision) {
+            return connector.forward(tape, vision.forward(tape, pixels, true));
+        }
+        boolean recordConnector =
+                LayerStack.records(tape, false, parameters(ParameterGroup.CONNECTOR));
+        if (recordConnector) {
+            Tensor patches =
+                    LayerStack.withoutRecording(
+                            tape, section -> vision.forward(section, pixels, false));
+            return connector.forward(tape, patches);
+        }
+        return LayerStack.withoutRecording(
+                tape,
+                section -> connector.forward(section, vision.forward(section, pixels, false)));
+    }
+
+    /// The visual tokens of tiles in host memory; null for null.
+    public @Nullable Tensor visualTokens(Tape tape, @Nullable Pixels pixels) {
+        if (pixels == null) {
+            return null;
+        }
+        VisionConfig shape = config.vision();
+        return visualTokens(
+                tape,
+                tape.upload(
+                        pixels.values(),
+                        pixels.tiles(),
+                        shape.numChannels(),
+                        shape.imageSize(),
+                        shape.imageSize()));
+    }
+
+    /// The decoder's hidden states after the final norm.
+    ///
+    /// @param visual the visual tokens that the batch refers to; null when it has no image rows
+    /// @return [T, hiddenSize]
+    public Tensor hidden(Tape tape, PackedBatch batch, @Nullable Tensor visual) {
+        return hidden(tape, batch, visual, Attention.Sequences.packed(batch.cumulative()), null);
+    }
+
+    /// The decoder's hidden states, with a cache: the batch's tokens are appended to the cache as
+    /// `sequences` says, see [LanguageModel#forward].
+    public Tensor hidden(
+            Tape tape,
+            PackedBatch batch,
+            @Nullable Tensor visual,
+            Attention.Sequences sequences,
+            @Nullable KvCache cache) {
+        int rows = batch.rows();
+        Tensor embeddings = language.embed(tape, tape.upload(batch.tokens(), rows));
+        int images = batch.imageRows().length;
+        if (images > 0) {
+            if (visual == null) {
+                throw new IllegalArgumentException(
+                        "a batch with %d image rows and no visual tokens".formatted(images));
+            }
+            embeddings =
+                    tape.replaceRows(
+                            embeddings,
+                            tape.upload(batch.imageRows(), images),
+                            visual,
+                            tape.upload(batch.visualRows(), images));
+        }
+        return language.forward(
+                tape, embeddings, tape.upload(batch.positions(), rows), sequences, cache);
+    }
+
+    /// Log-probabilities and entropies of tokens, in fp32 over the tokens that are not banned.
+    ///
+    /// @param hiddenRows [rows, hiddenSize], the hidden states that predict the targets
+    /// @param targets I32 [rows]
+    /// @param temperature divides the logits
+    public Tape.LogProbs logProbs(Tape tape, Tensor hiddenRows, Tensor targets, float temperature) {
+        return tape.logProbs(hiddenRows, language.head(), targets, temperature, bannedTokens);
+    }
+
+    /// Log-probabilities and entropies of every completion token of a batch, in the order of its
+    /// targets: vision tower, connector, decoder and head.
+    public Tape.LogProbs logProbs(Tape tape, TrainingBatch batch, float temperature) {
+        Tensor hidden = hidden(tape, batch.batch(), visualTokens(tape, batch.pixels()));
+        int count = batch.targets().length;
+        Tensor rows = tape.takeRows(hidden, tape.upload(batch.predictionRows(), count));
+        return logProbs(tape, rows, tape.upload(batch.targets(), count), temperature);
+    }
+
+    /// The logits [rows, vocabSize] of hidden states, for sampling.
+    public Tensor logits(Tape tape, Tensor hiddenRows) {
+        return tape.logits(hiddenRows, language.head());
+    }
+
+    @Override
+    public void close() {
+        parameters.values().forEach(Parameter::close);
+        language.close();
+        constants.close();
+    }
+}

@@ -1,0 +1,2 @@
+/// Conversations to prompt text.
+package dev.saccade.model.chat;

@@ -1,0 +1,114 @@
+package dev.saccade.model.generate;
+
+import dev.saccade.engine.InputException;
+import dev.saccade.kernels.DType;
+import dev.saccade.model.LanguageConfig;
+import dev.saccade.model.Prompt;
+import dev.saccade.model.VisionLanguageModel;
+import dev.saccade.model.language.KvCache;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/// Samples completions for many requests at once. Each distinct prompt object is prefilled once and
+/// its keys and values are copied for the requests that share it; then every step draws one token
+/// for each unfinished request, and finished ones leave the batch.
+///
+/// A completion depends on the model, its prompt, its key and the options, and on nothing else: not
+/// on the other requests, their order or the number of workers. The log-probabilities and entropies
+/// have the bits of [VisionLanguageModel#logProbs] over the same tokens at the same temperature.
+///
+/// Requests are served in waves, in order. A wave takes as many requests as fit the memory bound,
+/// counting for each the keys and values of the wave's longest prompt plus
+/// [SamplingOptions#maxNewTokens], and two rows of logits; at least one.
+public final class Generator {
+    /// The memory bound of [#Generator(VisionLanguageModel)]: 1 GiB.
+    public static final long DEFAULT_WAVE_BYTES = 1L << 30;
+
+    private final VisionLanguageModel model;
+    private final long waveBytes;
+
+    /// A generator with waves of at most [#DEFAULT_WAVE_BYTES].
+    public Generator(VisionLanguageModel model) {
+        this(model, DEFAULT_WAVE_BYTES);
+    }
+
+    /// @param waveBytes the memory bound of a wave's keys, values and logits, in bytes
+    public Generator(VisionLanguageModel model, long waveBytes) {
+        this.model = model;
+        this.waveBytes = waveBytes;
+    }
+
+    /// Samples one completion for each request.
+    ///
+    /// @return the completions in the order of the requests
+    /// @throws InputException when a prompt and its completion would be longer than the model's
+    ///   positions
+    public List<Completion> generate(
+            List<Request> requests, SamplingOptions options, Progress progress) {
+        int positions = model.config().text().maxPositionEmbeddings();
+        for (int i = 0; i < requests.size(); i++) {
+            int length = requests.get(i).prompt().tokens().length;
+            if (length + (long) options.maxNewTokens() > positions) {
+                throw new InputException(
+                        "request " + i,
+                        "a prompt of %d tokens and up to %d new ones exceed the model's %d positions"
+                                .formatted(length, options.maxNewTokens(), positions),
+                        "shorten the prompt or lower the number of new tokens");
+            }
+        }
+        List<Completion> completions = new ArrayList<>(requests.size());
+        long tokens = 0;
+        while (completions.size() < requests.size()) {
+            int done = completions.size();
+            long before = tokens;
+            List<Request> waveRequests = nextWave(requests, done, options);
+            int capacity = capacity(waveRequests, options);
+            try (KvCache cache =
+                    new KvCache(
+                            model.kernels().device(),
+                            model.config().text(),
+                            waveRequests.size(),
+                            capacity)) {
+                Wave wave = new Wave(model, waveRequests, options, cache);
+                wave.run((finished, _, drawn) ->
+                        progress.update(done + finished, requests.size(), before + drawn));
+                completions.addAll(wave.completions());
+                tokens += wave.tokens();
+            }
+        }
+        return completions;
+    }
+
+    private List<Request> nextWave(List<Request> requests, int from, SamplingOptions options) {
+        LanguageConfig text = model.config().text();
+        long bytesPerToken = KvCache.bytesPerToken(text);
+        long logitsBytes = 2L * text.vocabSize() * DType.F32.bytes();
+        int longest = 0;
+        int to = from;
+        while (to < requests.size()) {
+            int length = requests.get(to).prompt().tokens().length;
+            int longestWith = Math.max(longest, length);
+            long slotRows = longestWith + (long) options.maxNewTokens();
+            long slots = to - from + 1L;
+            boolean fits =
+                    slots * (slotRows * bytesPerToken + logitsBytes) <= waveBytes
+                            && slots * slotRows <= Integer.MAX_VALUE;
+            if (to > from && !fits) {
+                break;
+            }
+            longest = longestWith;
+            to++;
+        }
+        return requests.subList(from, to);
+    }
+
+    private static int capacity(List<Request> wave, SamplingOptions options) {
+        int longest = 0;
+        for (Request request : wave) {
+            Prompt prompt = request.prompt();
+            longest = Math.max(longest, prompt.tokens().length);
+        }
+        return longest + options.maxNewTokens();
+    }
+}

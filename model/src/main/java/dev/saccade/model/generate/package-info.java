@@ -1,0 +1,2 @@
+/// Generation: batches of requests sampled with one KV cache.
+package dev.saccade.model.generate;

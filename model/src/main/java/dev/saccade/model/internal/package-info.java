@@ -1,0 +1,2 @@
+/// What the towers share.
+package dev.saccade.model.internal;

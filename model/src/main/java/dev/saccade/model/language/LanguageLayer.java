@@ -1,0 +1,144 @@
+package dev.saccade.model.language;
+
+import static dev.saccade.model.ParameterSpecification.vector;
+import static dev.saccade.model.ParameterSpecification.weight;
+
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.embedding.Embedding;
+import dev.saccade.model.LanguageConfig;
+import dev.saccade.model.ParameterSpecification;
+import dev.saccade.tensor.Parameter;
+import dev.saccade.tensor.ParameterGroup;
+import dev.saccade.tensor.RopeTable;
+import dev.saccade.tensor.Tape;
+import dev.saccade.tensor.Tensor;
+
+import org.jspecify.annotations.Nullable;
+
+import java.util.List;
+import java.util.function.Function;
+
+/// One layer of the decoder.
+final class LanguageLayer {
+    private final float eps;
+    private final int headDim;
+    private final Parameter inputNorm;
+    private final Parameter queryWeight;
+    private final Parameter keyWeight;
+    private final Parameter valueWeight;
+    private final @Nullable Parameter queryBias;
+    private final @Nullable Parameter keyBias;
+    private final @Nullable Parameter valueBias;
+    private final Parameter outputWeight;
+    private final Parameter postAttentionNorm;
+    private final Parameter gate;
+    private final Parameter up;
+    private final Parameter down;
+
+    /// What a forward pass gives each layer beside its input.
+    ///
+    /// @param cacheRows I32, the cache row of each new token; null without a cache
+    record Context(
+            int layer,
+            Attention.Shape attention,
+            Attention.Sequences sequences,
+            RopeTable rope,
+            Tensor positions,
+            @Nullable KvCache cache,
+            @Nullable Tensor cacheRows) {}
+
+    LanguageLayer(LanguageConfig config, String prefix, Function<String, Parameter> parameters) {
+        String attention = prefix + "self_attn.";
+        this.eps = config.rmsNormEps();
+        this.headDim = config.headDim();
+        this.inputNorm = parameters.apply(prefix + "input_layernorm.weight");
+        this.queryWeight = parameters.apply(attention + "q_proj.weight");
+        this.keyWeight = parameters.apply(attention + "k_proj.weight");
+        this.valueWeight = parameters.apply(attention + "v_proj.weight");
+        boolean bias = config.attentionBias();
+        this.queryBias = bias ? parameters.apply(attention + "q_proj.bias") : null;
+        this.keyBias = bias ? parameters.apply(attention + "k_proj.bias") : null;
+        this.valueBias = bias ? parameters.apply(attention + "v_proj.bias") : null;
+        this.outputWeight = parameters.apply(attention + "o_proj.weight");
+        this.postAttentionNorm = parameters.apply(prefix + "post_attention_layernorm.weight");
+        this.gate = parameters.apply(prefix + "mlp.gate_proj.weight");
+        this.up = parameters.apply(prefix + "mlp.up_proj.weight");
+        this.down = parameters.apply(prefix + "mlp.down_proj.weight");
+    }
+
+    static void addParameters(
+            LanguageConfig config, String prefix, List<ParameterSpecification> all) {
+        ParameterGroup group = ParameterGroup.LANGUAGE;
+        long width = config.hiddenSize();
+        long inner = config.intermediateSize();
+        long queries = config.queryWidth();
+        long keys = config.keyValueWidth();
+        String attention = prefix + "self_attn.";
+        all.add(vector(prefix + "input_layernorm.weight", group, 1, width));
+        all.add(weight(attention + "q_proj.weight", group, queries, width));
+        all.add(weight(attention + "k_proj.weight", group, keys, width));
+        all.add(weight(attention + "v_proj.weight", group, keys, width));
+        if (config.attentionBias()) {
+            all.add(vector(attention + "q_proj.bias", group, 0, queries));
+            all.add(vector(attention + "k_proj.bias", group, 0, keys));
+            all.add(vector(attention + "v_proj.bias", group, 0, keys));
+        }
+        all.add(weight(attention + "o_proj.weight", group, width, queries));
+        all.add(vector(prefix + "post_attention_layernorm.weight", group, 1, width));
+        all.add(weight(prefix + "mlp.gate_proj.weight", group, inner, width));
+        all.add(weight(prefix + "mlp.up_proj.weight", group, inner, width));
+        all.add(weight(prefix + "mlp.down_proj.weight", group, width, inner));
+    }
+
+    Tensor forward(Tape tape, Tensor x, Context context) {
+        Tensor normed = tape.rmsNorm(x, inputNorm, eps);
+        Tensor queries =
+                tape.rope(
+                        tape.linear(normed, queryWeight, queryBias),
+                        context.rope(),
+                        context.positions(),
+                        headDim);
+        Tensor keys =
+                tape.rope(
+                        tape.linear(normed, keyWeight, keyBias),
+                        context.rope(),
+                        context.positions(),
+                        headDim);
+        Tensor values = tape.linear(normed, valueWeight, valueBias);
+        Tensor mixed = attend(tape, queries, keys, values, context);
+        Tensor attended = tape.linearResidual(mixed, outputWeight, null, null, x);
+        Tensor inner = tape.swiGlu(tape.rmsNorm(attended, postAttentionNorm, eps), gate, up);
+        return tape.linearResidual(inner, down, null, null, attended);
+    }
+
+    private static Tensor attend(
+            Tape tape, Tensor queries, Tensor keys, Tensor values, Context context) {
+        KvCache cache = context.cache();
+        Tensor cacheRows = context.cacheRows();
+        if (cache == null || cacheRows == null) {
+            return tape.attention(queries, keys, values, context.attention(), context.sequences());
+        }
+        int rows = keys.rows();
+        int width = keys.width();
+        Embedding embedding = tape.kernels().embedding();
+        Span cachedKeys = cache.keys(context.layer());
+        Span cachedValues = cache.values(context.layer());
+        embedding.scatter(rows, width, cache.rows(), cacheRows.span(), keys.span(), cachedKeys);
+        embedding.scatter(rows, width, cache.rows(), cacheRows.span(), values.span(), cachedValues);
+        Tensor mixed = tape.empty(DType.F32, queries.rows(), queries.width());
+        Tensor logSumExp = tape.empty(DType.F32, queries.rows(), context.attention().heads());
+        tape.kernels()
+                .attention()
+                .forward(
+                        context.attention(),
+                        context.sequences(),
+                        queries.span(),
+                        cachedKeys,
+                        cachedValues,
+                        mixed.span(),
+                        logSumExp.span());
+        return mixed;
+    }
+}

@@ -1,0 +1,2 @@
+/// Vision-language models: configuration, weights, batches.
+package dev.saccade.model;

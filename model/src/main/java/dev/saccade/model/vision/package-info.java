@@ -1,0 +1,2 @@
+/// The vision tower: InternViT.
+package dev.saccade.model.vision;

@@ -1,0 +1,297 @@
+package dev.saccade.model.generate;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.saccade.engine.HostDevice;
+import dev.saccade.engine.InputException;
+import dev.saccade.kernels.Kernels;
+import dev.saccade.model.NormType;
+import dev.saccade.model.Prompt;
+import dev.saccade.model.SmallModels;
+import dev.saccade.model.TrainingBatch;
+import dev.saccade.model.VisionLanguageConfig;
+import dev.saccade.model.VisionLanguageModel;
+import dev.saccade.model.language.KvCache;
+import dev.saccade.tensor.Tape;
+
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+
+/// What is sampled, and that its log-probabilities and entropies are the trainer's, bit for bit.
+class GeneratorTest {
+    private static final int[] STOPS = {3, 11};
+
+    private final HostDevice one = HostDevice.open(1);
+    private final HostDevice two = HostDevice.open(2);
+
+    @AfterEach
+    void close() {
+        one.close();
+        two.close();
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "LAYER_NORM, 1, 1.0, 0, 1.0",
+        "LAYER_NORM, 3, 0.7, 0, 1.0",
+        "LAYER_NORM, 64, 1.0, 0, 1.0",
+        "RMS_NORM, 1, 1.3, 0, 1.0",
+        "RMS_NORM, 3, 1.0, 5, 0.9",
+        "RMS_NORM, 64, 0.9, 0, 1.0",
+        "RMS_NORM, 64, 0.0, 0, 1.0",
+    })
+    void theTrainerComputesTheSamplersBits(
+            NormType variant, int batch, float temperature, int topK, float topP) {
+        VisionLanguageConfig config = SmallModels.config(variant);
+        SamplingOptions options = new SamplingOptions(temperature, topK, topP, 45, STOPS);
+        List<Request> requests = requests(config, batch);
+        List<Completion> first = null;
+        for (HostDevice device : List.of(one, two)) {
+            try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(device), 21)) {
+                List<Completion> completions =
+                        new Generator(model).generate(requests, options, Progress.NONE);
+                assertTrainerAgrees(model, requests, completions, temperature);
+                if (first == null) {
+                    first = completions;
+                } else {
+                    assertSame(completions, first);
+                }
+            }
+        }
+    }
+
+    @Test
+    void theTinyModelOfTheQuickStartAgreesToo() {
+        VisionLanguageConfig config = VisionLanguageConfig.tiny(136, 7, List.of(5, 6));
+        SamplingOptions options = new SamplingOptions(1, 0, 1, 48, STOPS);
+        List<Request> requests = requests(config, 64);
+        try (VisionLanguageModel model =
+                VisionLanguageModel.initialize(config, Kernels.of(two), 1)) {
+            List<Completion> completions =
+                    new Generator(model).generate(requests, options, Progress.NONE);
+            assertTrainerAgrees(model, requests, completions, 1);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aCompletionDoesNotDependOnTheOthers(NormType variant) {
+        VisionLanguageConfig config = SmallModels.config(variant);
+        SamplingOptions options = new SamplingOptions(1, 0, 1, 30, STOPS);
+        List<Request> requests = requests(config, 17);
+        try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(two), 22)) {
+            List<Completion> together =
+                    new Generator(model).generate(requests, options, Progress.NONE);
+            List<Completion> alone = new ArrayList<>();
+            for (Request request : requests) {
+                alone.addAll(
+                        new Generator(model).generate(List.of(request), options, Progress.NONE));
+            }
+            assertSame(alone, together);
+            assertSame(
+                    new Generator(model)
+                            .generate(requests.reversed(), options, Progress.NONE)
+                            .reversed(),
+                    together);
+            long fourSequences = 4L * 80 * KvCache.bytesPerToken(config.text());
+            assertSame(
+                    new Generator(model, fourSequences).generate(requests, options, Progress.NONE),
+                    together);
+            assertSame(
+                    new Generator(model, 1).generate(requests, options, Progress.NONE), together);
+        }
+    }
+
+    @Test
+    void completionsEndAtAStopTokenOrAtTheirLength() {
+        VisionLanguageConfig config = SmallModels.config(NormType.LAYER_NORM);
+        List<Request> requests = requests(config, 40);
+        try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(two), 23)) {
+            List<Completion> completions =
+                    new Generator(model)
+                            .generate(
+                                    requests,
+                                    new SamplingOptions(1, 0, 1, 12, STOPS),
+                                    Progress.NONE);
+            assertThat(completions).hasSize(40);
+            assertThat(completions).extracting(Completion::reason).contains(FinishReason.values());
+            for (Completion completion : completions) {
+                int[] tokens = completion.tokens();
+                assertThat(completion.logProbs()).hasSize(tokens.length);
+                assertThat(completion.entropies()).hasSize(tokens.length);
+                for (int i = 0; i < tokens.length; i++) {
+                    boolean stop = tokens[i] == STOPS[0] || tokens[i] == STOPS[1];
+                    boolean last = i == tokens.length - 1;
+                    assertThat(stop).isEqualTo(last && completion.reason() == FinishReason.STOP);
+                    assertThat(tokens[i]).isNotIn(SmallModels.IMAGE_TOKEN, 7);
+                }
+                if (completion.reason() == FinishReason.LENGTH) {
+                    assertThat(tokens).hasSize(12);
+                }
+            }
+        }
+    }
+
+    @Test
+    void greedyIsTheMostProbableTokenWhateverTheKey() {
+        VisionLanguageConfig config = SmallModels.config(NormType.RMS_NORM);
+        Prompt prompt = SmallModels.prompt(config, 6, 1, new Random(2));
+        SamplingOptions greedy = new SamplingOptions(0, 0, 1, 20, new int[0]);
+        SamplingOptions best = new SamplingOptions(1, 1, 1, 20, new int[0]);
+        try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(one), 24)) {
+            List<Request> requests = List.of(new Request(prompt, 1), new Request(prompt, 2));
+            List<Completion> completions =
+                    new Generator(model).generate(requests, greedy, Progress.NONE);
+            assertThat(completions.get(1).tokens()).containsExactly(completions.get(0).tokens());
+            assertSame(new Generator(model).generate(requests, best, Progress.NONE), completions);
+        }
+    }
+
+    @Test
+    void differentKeysGiveDifferentCompletions() {
+        VisionLanguageConfig config = SmallModels.config(NormType.RMS_NORM);
+        Prompt prompt = SmallModels.prompt(config, 6, 1, new Random(2));
+        SamplingOptions options = new SamplingOptions(1, 0, 1, 30, new int[0]);
+        try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(one), 24)) {
+            List<Completion> completions =
+                    new Generator(model)
+                            .generate(
+                                    List.of(
+                                            new Request(prompt, 1),
+                                            new Request(prompt, 2),
+                                            new Request(prompt, 1)),
+                                    options,
+                                    Progress.NONE);
+            assertThat(completions.get(1).tokens()).isNotEqualTo(completions.get(0).tokens());
+            assertThat(completions.get(2).tokens()).containsExactly(completions.get(0).tokens());
+        }
+    }
+
+    @Test
+    void progressCountsUpToTheEnd() {
+        VisionLanguageConfig config = SmallModels.config(NormType.LAYER_NORM);
+        List<long[]> reports = new ArrayList<>();
+        try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(one), 25)) {
+            List<Completion> completions =
+                    new Generator(model, 1)
+                            .generate(
+                                    requests(config, 5),
+                                    new SamplingOptions(1, 0, 1, 6, STOPS),
+                                    (finished, total, tokens) ->
+                                            reports.add(new long[] {finished, total, tokens}));
+            long tokens = completions.stream().mapToLong(c -> c.tokens().length).sum();
+            assertThat(reports.getLast()).containsExactly(5, 5, tokens);
+        }
+        for (int i = 1; i < reports.size(); i++) {
+            assertThat(reports.get(i)[0]).isGreaterThanOrEqualTo(reports.get(i - 1)[0]);
+            assertThat(reports.get(i)[2]).isGreaterThan(reports.get(i - 1)[2]);
+        }
+    }
+
+    @Test
+    void noRequestsGiveNoCompletions() {
+        VisionLanguageConfig config = SmallModels.config(NormType.LAYER_NORM);
+        try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(one), 26)) {
+            assertThat(
+                            new Generator(model)
+                                    .generate(
+                                            List.of(),
+                                            new SamplingOptions(1, 0, 1, 6, STOPS),
+                                            Progress.NONE))
+                    .isEmpty();
+        }
+    }
+
+    @Test
+    void sequencesLongerThanTheModelAreRefusedAtOnce() {
+        VisionLanguageConfig config = SmallModels.config(NormType.LAYER_NORM);
+        Prompt prompt = SmallModels.prompt(config, 200, 0, new Random(1));
+        try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(one), 27)) {
+            assertThatThrownBy(() ->
+                            new Generator(model)
+                                    .generate(
+                                            List.of(new Request(prompt, 1)),
+                                            new SamplingOptions(1, 0, 1, 57, STOPS),
+                                            Progress.NONE))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageContaining("exceed the model's 256 positions");
+        }
+    }
+
+    @Test
+    void generationGivesAllMemoryBack() {
+        VisionLanguageConfig config = SmallModels.config(NormType.LAYER_NORM);
+        try (VisionLanguageModel model = SmallModels.random(config, Kernels.of(one), 28)) {
+            SamplingOptions options = new SamplingOptions(1, 0, 1, 6, STOPS);
+            new Generator(model).generate(requests(config, 3), options, Progress.NONE);
+            long before = one.memory().usedBytes();
+            new Generator(model).generate(requests(config, 3), options, Progress.NONE);
+            assertThat(one.memory().usedBytes()).isEqualTo(before);
+        }
+    }
+
+    /// Requests with and without images, of lengths on both sides of an attention block, some of
+    /// which share a prompt.
+    private static List<Request> requests(VisionLanguageConfig config, int count) {
+        Random random = new Random(31);
+        List<Prompt> prompts = new ArrayList<>();
+        int[] lengths = {9, 1, 27, 28, 29, 33, 40};
+        for (int i = 0; i < lengths.length; i++) {
+            prompts.add(SmallModels.prompt(config, lengths[i], i % 3, random));
+        }
+        List<Request> requests = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            requests.add(new Request(prompts.get(i * 3 / 2 % prompts.size()), 1000L + i));
+        }
+        return requests;
+    }
+
+    private static void assertTrainerAgrees(
+            VisionLanguageModel model,
+            List<Request> requests,
+            List<Completion> completions,
+            float samplingTemperature) {
+        TrainingBatch batch =
+                TrainingBatch.pack(
+                        model.config(),
+                        requests.stream().map(Request::prompt).toList(),
+                        completions.stream().map(Completion::tokens).toList());
+        try (Tape tape = Tape.recording(model.kernels())) {
+            float temperature = samplingTemperature == 0 ? 1 : samplingTemperature;
+            Tape.LogProbs trainer = model.logProbs(tape, batch, temperature);
+            float[] logProbs = trainer.logProb().toFloats();
+            float[] entropies = trainer.entropy().toFloats();
+            int next = 0;
+            for (Completion completion : completions) {
+                for (int i = 0; i < completion.tokens().length; i++) {
+                    assertThat(Float.floatToRawIntBits(completion.logProbs()[i]))
+                            .isEqualTo(Float.floatToRawIntBits(logProbs[next]));
+                    assertThat(Float.floatToRawIntBits(completion.entropies()[i]))
+                            .isEqualTo(Float.floatToRawIntBits(entropies[next]));
+                    assertThat(logProbs[next]).isFinite().isLessThanOrEqualTo(0);
+                    assertThat(entropies[next]).isFinite();
+                    next++;
+                }
+            }
+            assertThat(next).isEqualTo(logProbs.length);
+        }
+    }
+
+    private static void assertSame(List<Completion> actual, List<Completion> expected) {
+        assertThat(actual).hasSameSizeAs(expected);
+        for (int i = 0; i < actual.size(); i++) {
+            assertThat(actual.get(i).tokens()).containsExactly(expected.get(i).tokens());
+            assertThat(actual.get(i).logProbs()).containsExactly(expected.get(i).logProbs());
+            assertThat(actual.get(i).entropies()).containsExactly(expected.get(i).entropies());
+            assertThat(actual.get(i).reason()).isEqualTo(expected.get(i).reason());
+        }
+    }
+}

@@ -1,0 +1,185 @@
+package dev.saccade.rl.cli;
+
+import dev.saccade.engine.Device;
+import dev.saccade.kernels.Kernels;
+import dev.saccade.model.VisionLanguageModel;
+import dev.saccade.model.tokenizer.Tokenizer;
+import dev.saccade.rl.data.DataSet;
+import dev.saccade.rl.entropy.CriticalTokens;
+import dev.saccade.rl.evaluation.Evaluation;
+import dev.saccade.rl.evaluation.Evaluator;
+import dev.saccade.rl.recipe.EntropyRecipe;
+import dev.saccade.rl.recipe.EvaluationRecipe;
+import dev.saccade.rl.reward.RewardRunner;
+import dev.saccade.rl.reward.RuleReward;
+import dev.saccade.rl.rollout.RowEncoder;
+import java.io.PrintStream;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import tools.jackson.databind.json.JsonMapper;
+
+/// Accuracy of a checkpoint on a data set, by `data_source`, with the entropy of critical tokens.
+@Command(
+        name = "eval",
+        description = "Evaluate a checkpoint on a data set, by data source.")
+final class EvalCommand implements Callable<Integer> {
+    private static final double ENTROPY_THRESHOLD_NATS = 6.8;
+
+    @Mixin HelpOption help = new HelpOption();
+
+    @Mixin CommonOptions common = new CommonOptions();
+
+    @Option(
+            names = {"-c", "--checkpoint"},
+            required = true,
+            paramLabel = "DIR",
+            description = "The checkpoint's folder.")
+    Path checkpoint = Path.of("");
+
+    @Option(
+            names = {"-d", "--data"},
+            required = true,
+            paramLabel = "FILE",
+            description = "Rows in verl's schema, JSONL.")
+    Path data = Path.of("");
+
+    @Option(
+            names = "--temperature",
+            defaultValue = "1",
+            paramLabel = "T",
+            description = "Of sampled answers; the most probable ones are always evaluated too.")
+    double temperature;
+
+    @Option(
+            names = {"-n", "--samples"},
+            defaultValue = "1",
+            paramLabel = "N",
+            description = "Sampled answers of each row (default: ${DEFAULT-VALUE}).")
+    int samples;
+
+    @Option(
+            names = "--rows",
+            defaultValue = "0",
+            paramLabel = "N",
+            description = "Only the first N rows of each data source; 0 takes all.")
+    int rows;
+
+    @Option(
+            names = "--max-new-tokens",
+            defaultValue = "64",
+            paramLabel = "N",
+            description = "Stop an answer after N tokens (default: ${DEFAULT-VALUE}).")
+    int maxNewTokens;
+
+    @Option(
+            names = "--critical",
+            split = ",",
+            paramLabel = "WORD",
+            description = "The critical words (default: Wait,Alternatively,Hmm).")
+    List<String> critical = new ArrayList<>();
+
+    @Option(
+            names = "--max-tiles",
+            defaultValue = "12",
+            paramLabel = "N",
+            description = "Cut a picture into at most N tiles (default: ${DEFAULT-VALUE}).")
+    int maxTiles;
+
+    @Option(
+            names = "--template",
+            defaultValue = "tiny",
+            paramLabel = "tiny|r1v3",
+            description = "How the conversation is written out (default: ${DEFAULT-VALUE}).")
+    Template template = Template.TINY;
+
+    @Option(
+            names = "--seed",
+            defaultValue = "1",
+            paramLabel = "S",
+            description = "Seed of the sampled answers (default: ${DEFAULT-VALUE}).")
+    long seed;
+
+    @Option(names = "--json", description = "Print JSON.")
+    boolean json;
+
+    @Override
+    public Integer call() {
+        if (!(temperature > 0) || samples < 1 || rows < 0 || maxNewTokens < 1 || maxTiles < 1) {
+            throw new dev.saccade.engine.InputException(
+                    "eval",
+                    "an option is out of range",
+                    "--temperature is above 0; --samples, --max-new-tokens and --max-tiles are"
+                            + " at least 1; --rows at least 0");
+        }
+        DataSet set = DataSet.read(data);
+        EvaluationRecipe how =
+                new EvaluationRecipe(
+                        data.toString(), null, rows, samples, temperature, true, maxNewTokens, 256, 0);
+        EntropyRecipe entropy =
+                new EntropyRecipe(
+                        critical.isEmpty() ? CriticalTokens.DEFAULT_WORDS : critical,
+                        ENTROPY_THRESHOLD_NATS);
+        try (Device device = common.open();
+                VisionLanguageModel model =
+                        VisionLanguageModel.load(checkpoint, Kernels.of(device));
+                RewardRunner rewards =
+                        new RewardRunner(new RuleReward(), Duration.ofSeconds(10), 2)) {
+            RowEncoder encoder =
+                    new RowEncoder(
+                            model.config(), Tokenizer.load(checkpoint), template.value, maxTiles);
+            Evaluation evaluation =
+                    new Evaluator(
+                                    model,
+                                    encoder,
+                                    set,
+                                    how,
+                                    entropy,
+                                    rewards,
+                                    model.config().text().maxPositionEmbeddings(),
+                                    seed)
+                            .evaluate(true);
+            print(evaluation);
+        }
+        return 0;
+    }
+
+    private void print(Evaluation evaluation) {
+        PrintStream out = System.out;
+        if (json) {
+            Map<String, Object> facts = new LinkedHashMap<>();
+            facts.put("accuracy", evaluation.accuracy());
+            facts.put("greedy_accuracy", evaluation.greedyAccuracy());
+            facts.put("metrics", evaluation.metrics());
+            out.println(JsonMapper.builder().build().writeValueAsString(facts));
+            return;
+        }
+        out.printf("%-16s %9s %9s%n", "data source", "sampled", "greedy");
+        evaluation
+                .accuracy()
+                .forEach(
+                        (source, accuracy) ->
+                                out.printf(
+                                        Locale.ROOT,
+                                        "%-16s %9.3f %9.3f%n",
+                                        source,
+                                        accuracy,
+                                        evaluation
+                                                .greedyAccuracy()
+                                                .getOrDefault(source, Double.NaN)));
+        out.printf(
+                Locale.ROOT,
+                "entropy %.3f nats; critical tokens %.3f nats, in %.1f %% of the answers%n",
+                evaluation.meanEntropy(),
+                evaluation.criticalEntropy(),
+                100 * evaluation.criticalShare());
+    }
+}

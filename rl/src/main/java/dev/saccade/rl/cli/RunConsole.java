@@ -1,0 +1,162 @@
+package dev.saccade.rl.cli;
+
+import dev.saccade.rl.evaluation.Evaluation;
+import dev.saccade.rl.recipe.Recipe;
+import dev.saccade.rl.recipe.StageRecipe;
+import dev.saccade.rl.run.Listener;
+import dev.saccade.rl.run.Progress;
+import dev.saccade.rl.run.Summary;
+import java.io.PrintStream;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.Map;
+import java.util.SequencedSet;
+import java.util.TreeSet;
+
+/// Shows a run on the console: a progress bar a stage, a line an evaluation, and the table at the
+/// end. Progress goes to standard error, the table to standard output.
+final class RunConsole implements Listener {
+    private final ProgressDisplay progress = ProgressDisplay.onStandardError();
+    private boolean interrupted;
+
+    @Override
+    public void started(Recipe recipe, Path folder, long step) {
+        progress.line(
+                step == 0
+                        ? "run %s: %s, seed %d, %d steps"
+                                .formatted(folder, recipe.name(), recipe.seed(), recipe.totalSteps())
+                        : "run %s: goes on from step %d of %d"
+                                .formatted(folder, step, recipe.totalSteps()));
+    }
+
+    @Override
+    public void notice(String message) {
+        progress.line("note: " + message);
+    }
+
+    @Override
+    public void preparing(String what) {
+        progress.line(what);
+    }
+
+    @Override
+    public void stageStarted(StageRecipe stage, int index, int stageStep) {
+        StringBuilder groups = new StringBuilder();
+        stage.trainable().forEach(group -> groups.append(' ').append(group.label()));
+        progress.line(
+                "stage %d, %s (%s), trains%s"
+                        .formatted(
+                                index + 1,
+                                stage.name(),
+                                stage.kind().name().toLowerCase(Locale.ROOT),
+                                groups));
+    }
+
+    @Override
+    public void step(Progress step) {
+        progress.update(
+                step.stage(),
+                step.stageStep(),
+                step.stageSteps(),
+                detail(step.metrics())
+                        + ", run "
+                        + ProgressDisplay.duration(step.remaining().toMillis() / 1e3)
+                        + " left");
+    }
+
+    private static String detail(Map<String, Double> metrics) {
+        Double reward = metrics.get("critic/rewards/mean");
+        if (reward != null) {
+            return String.format(
+                    Locale.ROOT,
+                    "reward %.2f, length %.0f, entropy %.2f",
+                    reward,
+                    metrics.getOrDefault("response_length/mean", Double.NaN),
+                    metrics.getOrDefault("actor/entropy", Double.NaN));
+        }
+        return String.format(
+                Locale.ROOT, "loss %.3f", metrics.getOrDefault("train/loss", Double.NaN));
+    }
+
+    @Override
+    public void evaluated(String stage, long step, Evaluation evaluation) {
+        StringBuilder line =
+                new StringBuilder(
+                        String.format(
+                                Locale.ROOT,
+                                "  step %d: accuracy %.3f",
+                                step,
+                                evaluation.overallAccuracy()));
+        String separator = " (";
+        for (Map.Entry<String, Double> subject : evaluation.accuracy().entrySet()) {
+            if (!subject.getKey().equals(Evaluation.ALL)) {
+                line.append(separator)
+                        .append(
+                                String.format(
+                                        Locale.ROOT,
+                                        "%s %.2f",
+                                        subject.getKey(),
+                                        subject.getValue()));
+                separator = ", ";
+            }
+        }
+        line.append(separator.equals(", ") ? ")" : "");
+        if (Double.isFinite(evaluation.criticalEntropy())) {
+            line.append(
+                    String.format(
+                            Locale.ROOT,
+                            ", critical entropy %.2f nats in %.0f %% of the answers",
+                            evaluation.criticalEntropy(),
+                            100 * evaluation.criticalShare()));
+        }
+        progress.line(line.toString());
+    }
+
+    @Override
+    public void interrupted(long step) {
+        interrupted = true;
+        progress.line("stopped after step " + step + "; everything is saved");
+    }
+
+    /// Whether the run ended because it was asked to.
+    boolean wasInterrupted() {
+        return interrupted;
+    }
+
+    /// Prints what the run found: accuracies after each stage, by subject.
+    static void printTable(Summary summary, PrintStream out) {
+        SequencedSet<String> subjects = new TreeSet<>();
+        for (Summary.Stage stage : summary.stages()) {
+            subjects.addAll(stage.accuracyAfter().keySet());
+        }
+        if (!subjects.isEmpty()) {
+            subjects.remove(Evaluation.ALL);
+            out.printf("%n%-14s %6s %8s", "accuracy", "steps", Evaluation.ALL);
+            subjects.forEach(subject -> out.printf(" %9s", subject));
+            out.println();
+            for (Summary.Stage stage : summary.stages()) {
+                out.printf("%-14s %6d %8s", stage.name(), stage.steps(), cell(stage, Evaluation.ALL));
+                subjects.forEach(subject -> out.printf(" %9s", cell(stage, subject)));
+                out.println();
+            }
+        }
+        out.printf(
+                Locale.ROOT,
+                "%nsampler and trainer differ by %s (log-prob) and %s (entropy)%n",
+                exact(summary.difference().logProb()),
+                exact(summary.difference().entropy()));
+        if (summary.selectedCheckpoint() != null) {
+            out.printf("selected     %s (%s)%n", summary.selectedCheckpoint(), summary.selection().rule());
+        }
+        out.printf(Locale.ROOT, "time         %s%n", ProgressDisplay.duration(summary.seconds()));
+    }
+
+    private static String exact(double value) {
+        return value == 0 ? "0" : Double.toString(value);
+    }
+
+    private static String cell(Summary.Stage stage, String subject) {
+        Double value = stage.accuracyAfter().get(subject);
+        return value == null ? "-" : String.format(Locale.ROOT, "%.3f", value);
+    }
+}

@@ -1,0 +1,2 @@
+/// How token losses become one number.
+package dev.saccade.rl.loss;

@@ -1,0 +1,2 @@
+/// Rewards: from a response to a number, safely.
+package dev.saccade.rl.reward;

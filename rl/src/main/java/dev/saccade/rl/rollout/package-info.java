@@ -1,0 +1,2 @@
+/// From rows to sampled, scored responses.
+package dev.saccade.rl.rollout;

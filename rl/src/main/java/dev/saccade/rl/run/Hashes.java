@@ -1,0 +1,38 @@
+package dev.saccade.rl.run;
+
+import dev.saccade.engine.InputException;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+
+/// Hashes of files.
+final class Hashes {
+    private static final int CHUNK_BYTES = 1 << 16;
+
+    private Hashes() {}
+
+    /// A file's SHA-256 in hexadecimal.
+    static String sha256(Path file) {
+        try (InputStream in = Files.newInputStream(file)) {
+            MessageDigest digest = MessageDigest.getInstance("SHA-256");
+            byte[] chunk = new byte[CHUNK_BYTES];
+            for (int read = in.read(chunk); read >= 0; read = in.read(chunk)) {
+                digest.update(chunk, 0, read);
+            }
+            return HexFormat.of().formatHex(digest.digest());
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        } catch (IOException e) {
+            throw new InputException(
+                    file.toString(),
+                    "can't be read (" + e.getMessage() + ")",
+                    "check the file and its permissions",
+                    e);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+/// Tensors, automatic differentiation, parameters, optimisation, safetensors.
+package dev.saccade.tensor;
