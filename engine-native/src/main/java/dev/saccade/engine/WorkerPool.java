@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
 /// others spin for a short while, since the next loop usually follows within microseconds, and then
 /// park.
 final class WorkerPool implements AutoCloseable {
-    private static final int SPINS = 20_000;
+    private static final int SPINS = 2_000;
 
     private final int workers;
     private final Thread[] threads;
@@ -37,6 +37,7 @@ final class WorkerPool implements AutoCloseable {
         return workers;
     }
 
+    @SuppressWarnings("ThreadPriorityCheck") // the yield below helps, nothing depends on it
     void run(int newParts, HostDevice.Part newPart) {
         if (closed) {
             throw new IllegalStateException("the CPU device is closed");

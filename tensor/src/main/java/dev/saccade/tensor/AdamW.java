@@ -6,97 +6,165 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.optimizer.Optimizer;
+
+import org.jspecify.annotations.Nullable;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.Set;
 
-/// AdamW over parameters, with clipping by the gradient's global norm.
+/// AdamW with clipping by the gradients' global norm.
+///
+/// Moments are F32. A parameter that isn't F32 also has an F32 master copy here: steps are taken on
+/// that, and the parameter receives it rounded.
 public final class AdamW implements AutoCloseable {
+
     /// The constants.
     ///
-    /// @param maxGradNorm the global norm that gradients are clipped to; 0 = not at all
+    /// @param beta1 decay of the first moment
+    /// @param beta2 decay of the second moment
+    /// @param eps added to the root of the second moment
+    /// @param weightDecay decoupled decay, times lr, of parameters that decay
+    ///   ([Parameter#decays()])
+    /// @param maxGradNorm the global norm that gradients are clipped to; 0 or less for no clipping
     public record Settings(
             double beta1, double beta2, double eps, double weightDecay, double maxGradNorm) {}
 
-    /// What a step saw.
+    /// What a step did.
     ///
-    /// @param gradNorm the gradient's global norm before clipping
+    /// @param gradNorm the gradients' global norm, scaled and before clipping; when it isn't
+    ///   finite, the step changed nothing
     /// @param lr the learning rate
     public record StepResult(double gradNorm, double lr) {}
 
-    private static final String FIRST = ".exp_avg";
-    private static final String SECOND = ".exp_avg_sq";
+    private static final String STEP = "step";
 
+    /// One parameter's state, in one piece of memory.
     private record State(
-            Parameter parameter, DeviceBuffer memory, Tensor first, Tensor second) {}
+            Parameter parameter,
+            DeviceBuffer memory,
+            Tensor first,
+            Tensor second,
+            @Nullable Tensor master) {
+
+        static State of(Kernels kernels, Parameter parameter) {
+            Shape shape = parameter.shape();
+            long elements = shape.elements();
+            boolean mastered = parameter.value().dtype() != DType.F32;
+            DeviceBuffer memory =
+                    kernels.device().allocate((mastered ? 3 : 2) * elements * Float.BYTES);
+            kernels.device().fill(memory, 0, memory.bytes(), (byte) 0);
+            Tensor[] parts = new Tensor[mastered ? 3 : 2];
+            for (int i = 0; i < parts.length; i++) {
+                Span span = new Span(memory, i * elements, elements, DType.F32);
+                parts[i] = new Tensor(span, shape, false);
+            }
+            if (mastered) {
+                kernels.elementwise().cast(elements, parameter.value().span(), parts[2].span());
+            }
+            return new State(parameter, memory, parts[0], parts[1], mastered ? parts[2] : null);
+        }
+
+        /// The tensors by their names in a file.
+        SequencedMap<String, Tensor> tensors() {
+            SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+            tensors.put(parameter.name() + ".exp_avg", first);
+            tensors.put(parameter.name() + ".exp_avg_sq", second);
+            if (master != null) {
+                tensors.put(parameter.name() + ".master", master);
+            }
+            return tensors;
+        }
+    }
 
     private final Kernels kernels;
     private final Settings settings;
     private final List<State> states = new ArrayList<>();
     private long steps;
 
-    /// An optimiser of the trainable ones of `parameters`; its moments are 0.
+    /// An optimiser of those of `parameters` that are trainable now, with moments of 0.
+    ///
+    /// @throws IllegalArgumentException when a parameter is given twice
     public AdamW(Kernels kernels, List<Parameter> parameters, Settings settings) {
         this.kernels = kernels;
         this.settings = settings;
+        Set<String> names = new HashSet<>();
         for (Parameter parameter : parameters) {
-            if (parameter.trainable()) {
-                long elements = parameter.shape().elements();
-                DeviceBuffer memory = kernels.device().allocate(2 * elements * Float.BYTES);
-                Span both = Span.of(memory, DType.F32);
-                kernels.elementwise().fill(2 * elements, 0, both);
-                states.add(
-                        new State(
-                                parameter,
-                                memory,
-                                new Tensor(both.slice(0, elements), parameter.shape(), false),
-                                new Tensor(
-                                        both.slice(elements, elements), parameter.shape(), false)));
+            if (!names.add(parameter.name())) {
+                throw new IllegalArgumentException(parameter.name() + " is there twice");
             }
+        }
+        try {
+            for (Parameter parameter : parameters) {
+                if (parameter.trainable()) {
+                    states.add(State.of(kernels, parameter));
+                }
+            }
+        } catch (RuntimeException e) {
+            close();
+            throw e;
         }
     }
 
-    /// One step with the gradients as they are, each times `gradientScale`.
+    /// One step. The gradients, each times `gradientScale`, are scaled down together when their
+    /// global norm exceeds [Settings#maxGradNorm()]: by `maxGradNorm / (norm + 1e-6)`. The norm is
+    /// summed in double, parameter after parameter. A parameter that no backward pass has reached
+    /// has the gradient 0.
+    ///
+    /// @param lr the learning rate of this step
+    /// @param gradientScale e.g. 1 / (micro-batches), or 1
     public StepResult step(double lr, double gradientScale) {
         double squares = 0;
         for (State state : states) {
-            squares +=
-                    kernels.optimizer()
-                            .sumOfSquares(
-                                    state.parameter().shape().elements(),
-                                    state.parameter().gradient().span());
+            Span gradient = state.parameter().gradient().span();
+            squares += kernels.optimizer().sumOfSquares(gradient.length(), gradient);
         }
         double norm = StrictMath.sqrt(squares) * Math.abs(gradientScale);
+        if (!Double.isFinite(norm)) {
+            return new StepResult(norm, lr);
+        }
         double scale = gradientScale;
         if (settings.maxGradNorm() > 0) {
             scale *= Math.min(1, settings.maxGradNorm() / (norm + 1e-6));
         }
         steps++;
         for (State state : states) {
-            Parameter parameter = state.parameter();
-            kernels.optimizer()
-                    .adamW(
-                            parameter.shape().elements(),
-                            new Optimizer.AdamW(
-                                    (float) lr,
-                                    (float) settings.beta1(),
-                                    (float) settings.beta2(),
-                                    (float) settings.eps(),
-                                    parameter.decays() ? (float) settings.weightDecay() : 0,
-                                    steps,
-                                    (float) scale),
-                            parameter.value().span(),
-                            parameter.gradient().span(),
-                            state.first().span(),
-                            state.second().span());
+            update(state, lr, scale);
         }
         return new StepResult(norm, lr);
     }
 
-    /// Sets every gradient to 0.
+    private void update(State state, double lr, double scale) {
+        Parameter parameter = state.parameter();
+        Tensor master = state.master();
+        Tensor weight = master == null ? parameter.value() : master;
+        long elements = parameter.shape().elements();
+        kernels.optimizer()
+                .adamW(
+                        elements,
+                        new Optimizer.AdamW(
+                                (float) lr,
+                                (float) settings.beta1(),
+                                (float) settings.beta2(),
+                                (float) settings.eps(),
+                                parameter.decays() ? (float) settings.weightDecay() : 0,
+                                steps,
+                                (float) scale),
+                        weight.span(),
+                        parameter.gradient().span(),
+                        state.first().span(),
+                        state.second().span());
+        if (master != null) {
+            kernels.elementwise().cast(elements, master.span(), parameter.value().span());
+        }
+    }
+
+    /// Sets the gradients of all its parameters to 0.
     public void zeroGradients() {
         states.forEach(state -> state.parameter().zeroGradient());
     }
@@ -106,39 +174,55 @@ public final class AdamW implements AutoCloseable {
         return steps;
     }
 
-    /// Writes moments and step to a safetensors file.
+    /// Writes the state to a safetensors file: `<parameter>.exp_avg`, `<parameter>.exp_avg_sq`, for
+    /// a parameter that isn't F32 `<parameter>.master`, and the metadata `step`. The weights are
+    /// not in it.
     public void save(Path file) {
-        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
-        for (State state : states) {
-            tensors.put(state.parameter().name() + FIRST, state.first());
-            tensors.put(state.parameter().name() + SECOND, state.second());
-        }
-        SafetensorsWriter.write(file, Map.of("step", Long.toString(steps)), tensors);
+        SafetensorsWriter.write(file, Map.of(STEP, Long.toString(steps)), tensors());
     }
 
-    /// Reads what [#save] wrote.
+    /// Reads what [#save(Path)] wrote; with the same weights, the steps that follow have the same
+    /// bits as if there had been no pause.
+    ///
+    /// @throws InputException when the file isn't the state of these parameters; nothing has
+    ///   changed then
     public void restore(Path file) {
         try (SafetensorsReader reader = SafetensorsReader.open(file)) {
-            if (reader.entries().size() != 2 * states.size()) {
-                throw new InputException(
-                        file.toString(),
-                        "holds the state of other parameters",
-                        "use the checkpoint of this recipe");
+            SequencedMap<String, Tensor> tensors = tensors();
+            for (Map.Entry<String, Tensor> entry : tensors.entrySet()) {
+                reader.require(entry.getKey(), entry.getValue());
             }
-            for (State state : states) {
-                reader.read(state.parameter().name() + FIRST, state.first());
-                reader.read(state.parameter().name() + SECOND, state.second());
+            for (String name : reader.entries().keySet()) {
+                if (!tensors.containsKey(name)) {
+                    throw unusable(file, "holds " + name + ", which isn't trained here", null);
+                }
             }
-            String step = reader.metadata().getOrDefault("step", "");
+            String step = reader.metadata().getOrDefault(STEP, "");
+            long restored;
             try {
-                steps = Long.parseLong(step);
+                restored = Long.parseLong(step);
             } catch (NumberFormatException e) {
-                throw new InputException(
-                        file.toString(), "has no step", "use another checkpoint", e);
+                throw unusable(file, "has no step count in its metadata", e);
             }
+            tensors.forEach(reader::read);
+            steps = restored;
         }
     }
 
+    private static InputException unusable(Path file, String why, @Nullable Throwable cause) {
+        String cure = "resume with the recipe and checkpoint that it was saved with";
+        return cause == null
+                ? new InputException(file.toString(), why, cure)
+                : new InputException(file.toString(), why, cure, cause);
+    }
+
+    private SequencedMap<String, Tensor> tensors() {
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+        states.forEach(state -> tensors.putAll(state.tensors()));
+        return tensors;
+    }
+
+    /// Frees the state.
     @Override
     public void close() {
         states.forEach(state -> state.memory().close());

@@ -4,9 +4,11 @@ import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
+
 import org.jspecify.annotations.Nullable;
 
-/// A named weight of a model: its value, its group, and, while it trains, its gradient.
+/// A named weight of a model: its value, the group it belongs to, and, while it trains, its
+/// gradient. Owns their memory.
 public final class Parameter implements AutoCloseable {
     private final String name;
     private final ParameterGroup group;
@@ -18,7 +20,10 @@ public final class Parameter implements AutoCloseable {
     private @Nullable DeviceBuffer gradientBuffer;
     private @Nullable Tensor gradient;
 
-    /// Allocates a parameter; its memory is uninitialised and it is frozen.
+    /// A parameter whose memory is allocated and uninitialised. It starts frozen; weight decay
+    /// applies to it when it has two dimensions or more.
+    ///
+    /// @param name the name in checkpoint files
     public Parameter(
             String name, ParameterGroup group, Kernels kernels, DType dtype, long... dims) {
         this.name = name;
@@ -30,18 +35,21 @@ public final class Parameter implements AutoCloseable {
         this.decays = shape.rank() >= 2;
     }
 
-    /// Leaves this parameter out of weight decay.
+    /// Leaves this parameter out of weight decay whatever its rank: for embeddings, class tokens
+    /// and positions.
+    ///
+    /// @return this
     public Parameter withoutDecay() {
         decays = false;
         return this;
     }
 
-    /// The name in checkpoints.
+    /// The name in checkpoint files.
     public String name() {
         return name;
     }
 
-    /// The part of the model.
+    /// The part of the model that this belongs to.
     public ParameterGroup group() {
         return group;
     }
@@ -61,12 +69,13 @@ public final class Parameter implements AutoCloseable {
         return decays;
     }
 
-    /// Whether it trains: whether a gradient is computed.
+    /// Whether this trains: whether a backward pass computes its gradient.
     public boolean trainable() {
         return trainable;
     }
 
-    /// Freezes or unfreezes; freezing gives the gradient's memory back.
+    /// Freezes or unfreezes this parameter, for operations recorded from now on. Freezing gives the
+    /// gradient's memory back.
     public void trainable(boolean on) {
         trainable = on;
         if (!on) {
@@ -74,32 +83,34 @@ public final class Parameter implements AutoCloseable {
         }
     }
 
-    /// Whether gradient memory exists.
+    /// Whether the gradient has memory.
     public boolean hasGradient() {
         return gradient != null;
     }
 
-    /// The F32 gradient, allocated and zeroed at first use.
+    /// The gradient, F32 in the parameter's shape; allocated and 0 at first use, then the same
+    /// memory until the parameter is frozen. Backward passes add to it.
+    ///
+    /// @throws IllegalStateException when the parameter is frozen
     public Tensor gradient() {
         if (!trainable) {
             throw new IllegalStateException(name + " is frozen and has no gradient");
         }
-        Tensor present = gradient;
-        if (present == null) {
-            DeviceBuffer memory = kernels.device().allocate(shape().elements() * 4);
+        if (gradient == null) {
+            DeviceBuffer memory = kernels.device().allocate(shape().elements() * Float.BYTES);
             gradientBuffer = memory;
-            present = new Tensor(Span.of(memory, DType.F32), shape(), false);
-            gradient = present;
+            gradient =
+                    new Tensor(new Span(memory, 0, shape().elements(), DType.F32), shape(), false);
             zeroGradient();
         }
-        return present;
+        return gradient;
     }
 
-    /// Sets the gradient to 0, where there is one.
+    /// Sets the gradient to 0, if it has memory.
     public void zeroGradient() {
-        Tensor present = gradient;
-        if (present != null) {
-            kernels.elementwise().fill(shape().elements(), 0, present.span());
+        DeviceBuffer memory = gradientBuffer;
+        if (memory != null) {
+            kernels.device().fill(memory, 0, memory.bytes(), (byte) 0);
         }
     }
 
@@ -111,12 +122,14 @@ public final class Parameter implements AutoCloseable {
         gradient = null;
     }
 
+    /// Frees the value and the gradient.
     @Override
     public void close() {
         freeGradient();
         buffer.close();
     }
 
+    /// As `name [2, 3]`.
     @Override
     public String toString() {
         return name + " " + shape();

@@ -1,44 +1,61 @@
 package dev.saccade.tensor;
 
-import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.DType;
-import dev.saccade.kernels.Kernels;
-import dev.saccade.kernels.Span;
+
+import tools.jackson.core.JacksonException;
+import tools.jackson.core.StreamReadFeature;
+import tools.jackson.databind.DeserializationFeature;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.SequencedMap;
 import java.util.TreeMap;
-import org.jspecify.annotations.Nullable;
-import tools.jackson.core.JacksonException;
-import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
-/// A safetensors file, memory-mapped. Its header is checked whole before anything is read.
+/// A safetensors file, memory-mapped. The whole header is checked before anything is read: its
+/// length, its JSON, and that the tensors fill the file to the last byte without gap or overlap.
+///
+/// Source: the format's description in the repository huggingface/safetensors.
 public final class SafetensorsReader implements AutoCloseable {
+
     /// A tensor in the file.
     ///
     /// @param dtype the format's name of the type: `F32`, `BF16`, ...
     /// @param shape its extents
-    /// @param offset its first byte in the file
+    /// @param offset its first byte, from the start of the file
     /// @param bytes its size
     public record Entry(String dtype, Shape shape, long offset, long bytes) {}
 
+    /// Bytes of an element, for the types of whole bytes that the format knows.
     private static final Map<String, Integer> BYTES =
             Map.ofEntries(
                     Map.entry("F64", 8),
                     Map.entry("F32", 4),
                     Map.entry("F16", 2),
                     Map.entry("BF16", 2),
+                    Map.entry("F8_E4M3", 1),
+                    Map.entry("F8_E5M2", 1),
+                    Map.entry("F8_E8M0", 1),
                     Map.entry("I64", 8),
                     Map.entry("U64", 8),
                     Map.entry("I32", 4),
@@ -48,47 +65,61 @@ public final class SafetensorsReader implements AutoCloseable {
                     Map.entry("I8", 1),
                     Map.entry("U8", 1),
                     Map.entry("BOOL", 1),
-                    Map.entry("F8_E4M3", 1),
-                    Map.entry("F8_E5M2", 1));
+                    Map.entry("C64", 8));
+
+    private static final String METADATA = "__metadata__";
+    private static final String AGAIN = "download or copy it again";
+    private static final String OTHER_FILE = "use a checkpoint of this model";
+    private static final int LENGTH_BYTES = 8;
+
+    /// The format's own limit.
+    private static final long MOST_HEADER_BYTES = 100_000_000;
+
     private static final ValueLayout.OfLong LENGTH =
             ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-    private static final long MOST_HEADER_BYTES = 100L << 20;
+    private static final JsonMapper JSON =
+            JsonMapper.builder()
+                    .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+                    .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+                    .build();
 
     private final Path file;
     private final Arena arena;
     private final MemorySegment memory;
-    private final Map<String, Entry> entries;
-    private final Map<String, String> metadata;
+    private final SequencedMap<String, Entry> entries = new LinkedHashMap<>();
+    private final Map<String, String> metadata = new TreeMap<>();
 
     private SafetensorsReader(Path file, Arena arena, MemorySegment memory) {
         this.file = file;
         this.arena = arena;
         this.memory = memory;
-        this.metadata = new TreeMap<>();
-        this.entries = parse();
     }
 
     /// Maps a file and checks its header.
     ///
     /// @throws InputException naming the file and what is wrong with it
     public static SafetensorsReader open(Path file) {
+        if (Files.isDirectory(file)) {
+            throw new InputException(
+                    file.toString(), "is a folder", "give the safetensors file in it");
+        }
         Arena arena = Arena.ofShared();
         boolean kept = false;
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
             MemorySegment memory =
                     channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
             SafetensorsReader reader = new SafetensorsReader(file, arena, memory);
+            reader.readHeader();
             kept = true;
             return reader;
         } catch (NoSuchFileException e) {
+            throw new InputException(file.toString(), "there is no such file", "check the path", e);
+        } catch (AccessDeniedException e) {
             throw new InputException(
-                    file.toString(), "there is no such file", "check the checkpoint's folder", e);
+                    file.toString(), "may not be read", "change its permissions", e);
         } catch (IOException e) {
             throw new InputException(
-                    file.toString(),
-                    "can't be read (" + e.getMessage() + ")",
-                    "check the file and its permissions",
-                    e);
+                    file.toString(), "can't be read (" + e.getMessage() + ")", AGAIN, e);
         } finally {
             if (!kept) {
                 arena.close();
@@ -97,147 +128,213 @@ public final class SafetensorsReader implements AutoCloseable {
     }
 
     private InputException bad(String why) {
-        return new InputException(file.toString(), why, "download or copy it again");
+        return new InputException(file.toString(), why, AGAIN);
     }
 
-    private Map<String, Entry> parse() {
+    private void readHeader() {
         long size = memory.byteSize();
-        if (size < 8) {
-            throw bad("has " + size + " bytes, too few for a safetensors file");
+        if (size < LENGTH_BYTES) {
+            throw bad("is no safetensors file, it has " + size + " bytes");
         }
         long length = memory.get(LENGTH, 0);
         if (length < 2 || length > MOST_HEADER_BYTES) {
-            throw bad("is no safetensors file (a header of " + length + " bytes)");
+            throw bad(
+                    "is no safetensors file, its header would have "
+                            + Long.toUnsignedString(length)
+                            + " bytes");
         }
-        if (8 + length > size) {
-            throw bad("ends at byte " + size + ", inside its header of " + length + " bytes");
+        long start = LENGTH_BYTES + length;
+        if (start > size) {
+            throw bad(
+                    "ends at byte %d, inside its header, which goes to byte %d"
+                            .formatted(size, start));
         }
-        byte[] json = memory.asSlice(8, length).toArray(ValueLayout.JAVA_BYTE);
-        JsonNode header;
-        try {
-            header =
-                    JsonMapper.builder()
-                            .build()
-                            .readTree(new String(json, StandardCharsets.UTF_8));
-        } catch (JacksonException e) {
-            throw bad("has a header that is not JSON (" + e.getOriginalMessage() + ")");
-        }
-        if (!header.isObject()) {
-            throw bad("has a header that is not a JSON object");
-        }
-        Map<String, Entry> found = new LinkedHashMap<>();
-        long end = 8 + length;
-        for (Map.Entry<String, JsonNode> field : header.properties()) {
-            if (field.getKey().equals("__metadata__")) {
-                field.getValue()
-                        .properties()
-                        .forEach(entry -> metadata.put(entry.getKey(), entry.getValue().asString()));
+        List<Map.Entry<String, Entry>> found = new ArrayList<>();
+        for (Map.Entry<String, JsonNode> field : json(length).properties()) {
+            if (field.getKey().equals(METADATA)) {
+                readMetadata(field.getValue());
             } else {
-                Entry entry = entry(field.getKey(), field.getValue(), 8 + length);
-                end = Math.max(end, entry.offset() + entry.bytes());
-                found.put(field.getKey(), entry);
+                found.add(
+                        Map.entry(field.getKey(), entry(field.getKey(), field.getValue(), start)));
             }
+        }
+        // Empty tensors come before the one that begins at the same byte.
+        found.sort(
+                Comparator.comparingLong(
+                                (Map.Entry<String, Entry> named) -> named.getValue().offset())
+                        .thenComparingLong(named -> named.getValue().bytes()));
+        long end = start;
+        for (Map.Entry<String, Entry> named : found) {
+            Entry entry = named.getValue();
+            if (entry.offset() != end) {
+                throw bad(
+                        "the data of tensor %s begins at byte %d of the file, expected %d"
+                                .formatted(named.getKey(), entry.offset(), end));
+            }
+            end += entry.bytes();
+            entries.put(named.getKey(), entry);
         }
         if (end > size) {
             throw bad("ends at byte " + size + ", its header promises " + end);
         }
-        return found;
+        if (end < size) {
+            throw bad("goes on to byte " + size + ", its header promises " + end);
+        }
+    }
+
+    private JsonNode json(long length) {
+        byte[] bytes = memory.asSlice(LENGTH_BYTES, length).toArray(ValueLayout.JAVA_BYTE);
+        JsonNode header;
+        try {
+            header =
+                    JSON.readTree(
+                            StandardCharsets.UTF_8
+                                    .newDecoder()
+                                    .decode(ByteBuffer.wrap(bytes))
+                                    .toString());
+        } catch (CharacterCodingException e) {
+            throw new InputException(file.toString(), "has a header that isn't UTF-8", AGAIN, e);
+        } catch (JacksonException e) {
+            String message = e.getOriginalMessage().lines().findFirst().orElse("");
+            throw new InputException(
+                    file.toString(), "has a header that isn't JSON (" + message + ")", AGAIN, e);
+        }
+        if (!header.isObject()) {
+            throw bad("has a header that isn't a JSON object");
+        }
+        return header;
+    }
+
+    private void readMetadata(JsonNode node) {
+        if (!node.isObject()) {
+            throw bad(METADATA + " isn't a JSON object");
+        }
+        for (Map.Entry<String, JsonNode> field : node.properties()) {
+            if (!field.getValue().isString()) {
+                throw bad(METADATA + "." + field.getKey() + " isn't a string");
+            }
+            metadata.put(field.getKey(), field.getValue().stringValue());
+        }
     }
 
     private Entry entry(String name, JsonNode node, long start) {
-        String dtype = node.path("dtype").asString("");
+        JsonNode type = node.path("dtype");
+        String dtype = type.isString() ? type.stringValue() : type.toString();
         Integer width = BYTES.get(dtype);
         if (width == null) {
-            throw bad("tensor " + name + " has the unknown type '" + dtype + "'");
+            throw new InputException(
+                    file.toString(),
+                    "tensor " + name + " has the unknown type '" + dtype + "'",
+                    "convert the checkpoint to F32, F16 or BF16");
         }
-        JsonNode dims = node.path("shape");
-        JsonNode offsets = node.path("data_offsets");
-        if (!dims.isArray() || !offsets.isArray() || offsets.size() != 2) {
-            throw bad("tensor " + name + " has no shape or no data_offsets");
+        long[] dims = integers(name, node, "shape");
+        long[] offsets = integers(name, node, "data_offsets");
+        if (offsets.length != 2) {
+            throw bad("tensor " + name + " has " + offsets.length + " data_offsets, expected 2");
         }
-        long[] extents = new long[dims.size()];
-        for (int i = 0; i < extents.length; i++) {
-            extents[i] = dims.get(i).asLong(-1);
-            if (extents[i] < 0) {
-                throw bad("tensor " + name + " has a negative extent");
-            }
-        }
-        long from = offsets.get(0).asLong(-1);
-        long to = offsets.get(1).asLong(-1);
-        Shape shape = Shape.of(extents);
+        Shape shape;
         long bytes;
         try {
+            shape = Shape.of(dims);
             bytes = Math.multiplyExact(shape.elements(), (long) width);
+            Math.addExact(start, offsets[1]);
         } catch (ArithmeticException e) {
-            throw bad("tensor " + name + " is too large: " + shape);
+            throw new InputException(
+                    file.toString(), "tensor " + name + " has an impossible size", AGAIN, e);
         }
-        if (from < 0 || to - from != bytes) {
+        if (offsets[1] - offsets[0] != bytes) {
             throw bad(
-                    "tensor %s has %d bytes of data, its shape %s needs %d"
-                            .formatted(name, to - from, shape, bytes));
+                    "tensor %s has %d bytes of data, %s %s needs %d"
+                            .formatted(name, offsets[1] - offsets[0], dtype, shape, bytes));
         }
-        return new Entry(dtype, shape, start + from, bytes);
+        return new Entry(dtype, shape, start + offsets[0], bytes);
     }
 
-    /// The tensors by name, in the file's order.
+    private long[] integers(String name, JsonNode node, String key) {
+        JsonNode array = node.path(key);
+        if (!array.isArray()) {
+            throw bad("tensor " + name + " has no " + key);
+        }
+        long[] values = new long[array.size()];
+        for (int i = 0; i < values.length; i++) {
+            JsonNode element = array.get(i);
+            if (!element.isIntegralNumber()
+                    || !element.canConvertToLong()
+                    || element.longValue() < 0) {
+                throw bad("tensor %s has %s in its %s".formatted(name, element, key));
+            }
+            values[i] = element.longValue();
+        }
+        return values;
+    }
+
+    /// The tensors by name, in the order of their data.
     public Map<String, Entry> entries() {
-        return entries;
+        return Collections.unmodifiableMap(entries);
     }
 
-    /// The strings under `__metadata__`.
+    /// The strings under `__metadata__`; empty when there are none.
     public Map<String, String> metadata() {
-        return metadata;
+        return Collections.unmodifiableMap(metadata);
     }
 
-    /// A tensor's bytes, little-endian; valid until [#close()].
+    /// A tensor's bytes in the mapped file, little-endian, read-only; valid until [#close()].
+    ///
+    /// @throws InputException when the file has no such tensor
     public MemorySegment bytes(String name) {
         Entry entry = find(name);
         return memory.asSlice(entry.offset(), entry.bytes());
     }
 
     private Entry find(String name) {
-        @Nullable Entry entry = entries.get(name);
+        Entry entry = entries.get(name);
         if (entry == null) {
-            throw new InputException(
-                    file.toString(), "has no tensor " + name, "use a checkpoint of this model");
+            throw new InputException(file.toString(), "has no tensor " + name, OTHER_FILE);
         }
         return entry;
     }
 
-    /// Copies a tensor to the device, converting F16 and BF16 to F32 where the target is F32.
+    /// Copies a tensor to the device. F64, F32, F16 and BF16 are converted into each other where
+    /// the target's type is another one, rounded to nearest even.
+    ///
+    /// @throws InputException when the file has no such tensor, or its shape or type doesn't fit
     public void read(String name, Tensor target) {
+        require(name, target);
+        String dtype = find(name).dtype();
+        if (dtype.equals(target.dtype().name())) {
+            long start = target.span().offset() * target.dtype().bytes();
+            target.device().upload(bytes(name), target.span().buffer(), start);
+        } else {
+            HostFloats.upload(HostFloats.of(bytes(name), dtype), target.span());
+        }
+    }
+
+    /// Checks that [#read] can fill `target`.
+    void require(String name, Tensor target) {
         Entry entry = find(name);
         if (!entry.shape().equals(target.shape())) {
             throw new InputException(
                     file.toString(),
                     "tensor %s is %s, expected %s".formatted(name, entry.shape(), target.shape()),
-                    "use a checkpoint of this model");
+                    OTHER_FILE);
         }
-        MemorySegment data = bytes(name);
-        Span to = target.span();
-        long start = to.offset() * to.dtype().bytes();
-        if (entry.dtype().equals(to.dtype().name())) {
-            target.device().upload(data, to.buffer(), start);
-            return;
-        }
-        boolean half = entry.dtype().equals("F16") || entry.dtype().equals("BF16");
-        if (to.dtype() != DType.F32 || !half) {
+        DType type = target.dtype();
+        boolean converts =
+                HostFloats.writes(type)
+                        && switch (entry.dtype()) {
+                            case "F64", "F32", "F16", "BF16" -> true;
+                            default -> false;
+                        };
+        if (!entry.dtype().equals(type.name()) && !converts) {
             throw new InputException(
                     file.toString(),
-                    "tensor %s is %s, which is not loaded".formatted(name, entry.dtype()),
-                    "convert it to F32, F16 or BF16");
-        }
-        try (DeviceBuffer staged = target.device().allocate(entry.bytes())) {
-            target.device().upload(data, staged, 0);
-            Kernels.of(target.device())
-                    .elementwise()
-                    .cast(
-                            target.shape().elements(),
-                            Span.of(staged, DType.valueOf(entry.dtype())),
-                            to);
+                    "tensor %s is %s, which can't be read as %s"
+                            .formatted(name, entry.dtype(), type),
+                    "convert the checkpoint to " + type);
         }
     }
 
+    /// Unmaps the file; segments from [#bytes(String)] are invalid from then on.
     @Override
     public void close() {
         arena.close();

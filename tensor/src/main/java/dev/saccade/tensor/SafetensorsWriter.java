@@ -1,27 +1,50 @@
 package dev.saccade.tensor;
 
-import java.io.IOException;
-import java.io.OutputStream;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
-import java.util.Map;
-import java.util.SequencedMap;
-import java.util.TreeMap;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// Writes safetensors files: the same tensors give the same bytes.
+import java.io.IOException;
+import java.io.OutputStream;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.TreeMap;
+
+/// Writes safetensors files. The same tensors and metadata give the same bytes: tensors lie in the
+/// map's order, metadata is sorted, and the header is padded with spaces to a multiple of 8 bytes.
 public final class SafetensorsWriter {
     private static final int CHUNK_BYTES = 1 << 20;
+    private static final int ALIGNMENT = 8;
 
     private SafetensorsWriter() {}
 
-    /// Writes `tensors` in their order; the file appears whole or not at all.
+    /// Writes a file, which appears whole or not at all.
+    ///
+    /// @param metadata strings to put under `__metadata__`
+    /// @throws dev.saccade.engine.InputException as [AtomicFiles#write(Path, AtomicFiles.Content)]
     public static void write(
             Path file, Map<String, String> metadata, SequencedMap<String, Tensor> tensors) {
+        byte[] header = header(metadata, tensors);
+        AtomicFiles.write(
+                file,
+                (OutputStream out) -> {
+                    ByteBuffer length = ByteBuffer.allocate(Long.BYTES);
+                    out.write(length.order(ByteOrder.LITTLE_ENDIAN).putLong(header.length).array());
+                    out.write(header);
+                    for (Tensor tensor : tensors.values()) {
+                        writeData(out, tensor);
+                    }
+                });
+    }
+
+    private static byte[] header(
+            Map<String, String> metadata, SequencedMap<String, Tensor> tensors) {
         JsonMapper mapper = JsonMapper.builder().build();
         ObjectNode header = mapper.createObjectNode();
         if (!metadata.isEmpty()) {
@@ -30,36 +53,24 @@ public final class SafetensorsWriter {
         }
         long offset = 0;
         for (Map.Entry<String, Tensor> entry : tensors.entrySet()) {
+            if (header.has(entry.getKey())) {
+                throw new IllegalArgumentException("a tensor named " + entry.getKey());
+            }
             Tensor tensor = entry.getValue();
             ObjectNode node = header.putObject(entry.getKey());
             node.put("dtype", tensor.dtype().name());
             ArrayNode shape = node.putArray("shape");
-            for (int i = 0; i < tensor.shape().rank(); i++) {
-                shape.add(tensor.shape().dim(i));
+            for (long dim : tensor.shape().dims()) {
+                shape.add(dim);
             }
-            long bytes = tensor.span().bytes();
-            node.putArray("data_offsets").add(offset).add(offset + bytes);
-            offset += bytes;
+            long end = offset + tensor.span().bytes();
+            node.putArray("data_offsets").add(offset).add(end);
+            offset = end;
         }
         byte[] json = mapper.writeValueAsString(header).getBytes(StandardCharsets.UTF_8);
-        int padded = (json.length + 7) / 8 * 8;
-        AtomicFiles.write(
-                file,
-                (OutputStream out) -> {
-                    byte[] length = new byte[8];
-                    MemorySegment.ofArray(length)
-                            .set(
-                                    ValueLayout.JAVA_LONG_UNALIGNED.withOrder(
-                                            java.nio.ByteOrder.LITTLE_ENDIAN),
-                                    0,
-                                    padded);
-                    out.write(length);
-                    out.write(json);
-                    out.write(" ".repeat(padded - json.length).getBytes(StandardCharsets.UTF_8));
-                    for (Tensor tensor : tensors.values()) {
-                        writeData(out, tensor);
-                    }
-                });
+        byte[] padded = Arrays.copyOf(json, (json.length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+        Arrays.fill(padded, json.length, padded.length, (byte) ' ');
+        return padded;
     }
 
     private static void writeData(OutputStream out, Tensor tensor) throws IOException {

@@ -2,7 +2,8 @@ package dev.saccade.tensor;
 
 import java.util.Arrays;
 
-/// The extents of a tensor, outermost first; the last is contiguous in memory.
+/// The extents of a tensor, outermost first. Memory is row-major, so the last extent is the
+/// contiguous one.
 public final class Shape {
     private final long[] dims;
 
@@ -10,14 +11,19 @@ public final class Shape {
         this.dims = dims;
     }
 
-    /// A shape of these extents, each at least 0.
+    /// A shape of these extents; none at all is a scalar.
+    ///
+    /// @throws IllegalArgumentException when an extent is negative
+    /// @throws ArithmeticException when the number of elements is more than a long holds
     public static Shape of(long... dims) {
         for (long dim : dims) {
             if (dim < 0) {
                 throw new IllegalArgumentException("a shape of " + Arrays.toString(dims));
             }
         }
-        return new Shape(dims.clone());
+        Shape shape = new Shape(dims.clone());
+        shape.elements();
+        return shape;
     }
 
     /// How many dimensions.
@@ -25,7 +31,7 @@ public final class Shape {
         return dims.length;
     }
 
-    /// The extent of dimension `i`.
+    /// The extent of dimension `i`, 0 being the outermost.
     public long dim(int i) {
         return dims[i];
     }
@@ -39,18 +45,43 @@ public final class Shape {
         return product;
     }
 
-    /// The extent of the last dimension; 1 for a scalar.
+    /// The last extent; 1 for a scalar.
     public int width() {
         return dims.length == 0 ? 1 : Math.toIntExact(dims[dims.length - 1]);
     }
 
-    /// The product of all extents but the last.
+    /// The product of all extents but the last: the rows of the matrix that kernels see.
     public int rows() {
         long product = 1;
         for (int i = 0; i + 1 < dims.length; i++) {
             product = Math.multiplyExact(product, dims[i]);
         }
         return Math.toIntExact(product);
+    }
+
+    /// A copy of the extents.
+    public long[] dims() {
+        return dims.clone();
+    }
+
+    /// This shape with another last extent.
+    Shape withWidth(long width) {
+        if (dims.length == 0) {
+            throw new IllegalArgumentException("a scalar has no rows");
+        }
+        long[] other = dims.clone();
+        other[other.length - 1] = width;
+        return of(other);
+    }
+
+    /// This shape with another first extent.
+    Shape withFirst(long first) {
+        if (dims.length == 0) {
+            throw new IllegalArgumentException("a scalar has no rows");
+        }
+        long[] other = dims.clone();
+        other[0] = first;
+        return of(other);
     }
 
     @Override
@@ -63,6 +94,7 @@ public final class Shape {
         return Arrays.hashCode(dims);
     }
 
+    /// As `[2, 3]`.
     @Override
     public String toString() {
         return Arrays.toString(dims);

@@ -1,708 +1,516 @@
 package dev.saccade.tensor;
 
-import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention;
-import dev.saccade.kernels.gemm.Epilogue;
-import dev.saccade.kernels.gemm.Gemm;
+
+import org.jspecify.annotations.Nullable;
+
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.HashMap;
+import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
-import org.jspecify.annotations.Nullable;
+import java.util.Set;
 
 /// One step's memory and its operations.
+///
+/// An operation computes its result at once. On a recording tape it also notes how to go back, if a
+/// trainable [Parameter] or a tensor that requires a gradient went into it; [#backward] then
+/// replays the notes in reverse. Nothing is computed for what needs no gradient: a frozen parameter
+/// costs no product, and below the lowest trainable one the pass stops.
+///
+/// Memory: every tensor made here lives until [#close()], with two exceptions. The gradient of an
+/// operation's result is freed as soon as the operation's own backward has run, and what a backward
+/// allocates is freed when it returns. Parameters' gradients are the parameters' own
+/// ([Parameter#gradient()]); a backward pass adds to them over all rows in order, each weight in
+/// one chain of fused multiply-adds that goes on from what was there.
+///
+/// Types: a result has the type of the operation's input (embedding and patch embedding: of the
+/// weight); a gradient has the type of its tensor; statistics, log-probabilities, entropies, logits
+/// and parameters' gradients are F32.
+///
+/// A tape is used by one thread, and its backward pass runs once. Tensors of wrong shapes are
+/// refused with an IllegalArgumentException that shows both shapes.
 public final class Tape implements AutoCloseable {
+    private static final long LOGITS_BYTES = 64L << 20;
+
     private record Node(List<Tensor> outputs, Runnable backward) {}
 
     private final Kernels kernels;
     private final boolean recording;
-    private final List<DeviceBuffer> buffers = new ArrayList<>();
+    private final long logitsBytes;
+    private final StepMemory memory;
+    private final Gradients gradients;
     private final List<Node> nodes = new ArrayList<>();
-    private final Map<Tensor, Tensor> gradients = new IdentityHashMap<>();
+    private boolean replayed;
 
-    private Tape(Kernels kernels, boolean recording) {
+    private Tape(Kernels kernels, boolean recording, long logitsBytes) {
         this.kernels = kernels;
         this.recording = recording;
+        this.logitsBytes = logitsBytes;
+        this.memory = new StepMemory(kernels.device());
+        this.gradients = new Gradients(kernels, memory);
     }
 
+    /// A tape for training: operations are recorded.
     public static Tape recording(Kernels kernels) {
-        return new Tape(kernels, true);
+        return new Tape(kernels, true, LOGITS_BYTES);
     }
 
+    /// A recording tape whose [#logProbs] holds at most `logitsBytes` of logits at once, or one
+    /// row.
+    static Tape recording(Kernels kernels, long logitsBytes) {
+        return new Tape(kernels, true, logitsBytes);
+    }
+
+    /// A tape that only holds memory: nothing is recorded, no result requires a gradient.
     public static Tape inference(Kernels kernels) {
-        return new Tape(kernels, false);
+        return new Tape(kernels, false, LOGITS_BYTES);
     }
 
+    /// The device's operations.
     public Kernels kernels() {
         return kernels;
     }
 
+    /// Whether operations are recorded.
     public boolean isRecording() {
         return recording;
     }
 
-    private Tensor make(DType dtype, boolean requiresGrad, long... dims) {
-        Shape shape = Shape.of(dims);
-        DeviceBuffer buffer = kernels.device().allocate(shape.elements() * dtype.bytes());
-        buffers.add(buffer);
-        return new Tensor(new Span(buffer, 0, shape.elements(), dtype), shape, requiresGrad);
-    }
+    // Making tensors.
 
+    /// An uninitialised tensor.
     public Tensor empty(DType dtype, long... dims) {
-        return make(dtype, false, dims);
+        return make(dtype, Shape.of(dims), false);
     }
 
+    /// An F32 tensor of zeros.
     public Tensor zeros(long... dims) {
-        Tensor t = make(DType.F32, false, dims);
-        kernels.elementwise().fill(t.shape().elements(), 0, t.span());
+        return zeros(DType.F32, Shape.of(dims));
+    }
+
+    /// An F32 tensor of these values.
+    public Tensor upload(float[] values, long... dims) {
+        return upload(MemorySegment.ofArray(values), DType.F32, values.length, dims);
+    }
+
+    /// An I32 tensor of these values: token ids, positions, row numbers.
+    public Tensor upload(int[] values, long... dims) {
+        return upload(MemorySegment.ofArray(values), DType.I32, values.length, dims);
+    }
+
+    /// An I64 tensor of these values.
+    public Tensor upload(long[] values, long... dims) {
+        return upload(MemorySegment.ofArray(values), DType.I64, values.length, dims);
+    }
+
+    /// A U8 tensor of these values.
+    public Tensor upload(byte[] values, long... dims) {
+        return upload(MemorySegment.ofArray(values), DType.U8, values.length, dims);
+    }
+
+    /// An F32 tensor whose gradient is wanted although no parameter went into it. Its gradient
+    /// stays until the tape closes.
+    public Tensor variable(float[] values, long... dims) {
+        Tensor t = upload(values, dims);
+        if (recording) {
+            t.requireGrad();
+        }
         return t;
     }
 
-    private Tensor upload(MemorySegment host, DType dtype, long... dims) {
-        Tensor t = make(dtype, false, dims);
+    private Tensor upload(MemorySegment host, DType dtype, int count, long... dims) {
+        Shape shape = Shape.of(dims);
+        if (shape.elements() != count) {
+            throw new IllegalArgumentException(count + " values for a tensor of " + shape);
+        }
+        Tensor t = make(dtype, shape, false);
         kernels.device().upload(host, t.span().buffer(), 0);
         return t;
     }
 
-    public Tensor upload(float[] values, long... dims) {
-        return upload(MemorySegment.ofArray(values), DType.F32, dims);
-    }
+    // Operations.
 
-    public Tensor upload(int[] values, long... dims) {
-        return upload(MemorySegment.ofArray(values), DType.I32, dims);
-    }
-
-    public Tensor upload(long[] values, long... dims) {
-        return upload(MemorySegment.ofArray(values), DType.I64, dims);
-    }
-
-    public Tensor upload(byte[] values, long... dims) {
-        return upload(MemorySegment.ofArray(values), DType.U8, dims);
-    }
-
-    private boolean needs(@Nullable Object... inputs) {
-        if (!recording) {
-            return false;
-        }
-        for (Object input : inputs) {
-            if (input instanceof Tensor t && t.requiresGrad()) {
-                return true;
-            }
-            if (input instanceof Parameter p && p.trainable()) {
-                return true;
-            }
-        }
-        return false;
-    }
-
-    private static Span span(Parameter p) {
-        return p.value().span();
-    }
-
-    private static @Nullable Span spanOrNull(@Nullable Parameter p) {
-        return p == null ? null : p.value().span();
-    }
-
-    private static boolean trains(@Nullable Parameter p) {
-        return p != null && p.trainable();
-    }
-
-    private void addWeightGradient(Parameter w, Tensor dy, Tensor x) {
-        int out = dy.width();
-        int in = x.width();
-        kernels.gemm()
-                .multiply(
-                        new Gemm.Shape(Gemm.Layout.TN, out, in, x.rows()),
-                        dy.span(),
-                        x.span(),
-                        w.gradient().span(),
-                        Epilogue.ACCUMULATE);
-    }
-
-    private void addBiasGradient(@Nullable Parameter b, Tensor dy) {
-        if (b != null && b.trainable()) {
-            kernels.elementwise().sumRows(dy.rows(), dy.width(), dy.span(), b.gradient().span());
-        }
-    }
-
-    private void addInputGradient(Tensor x, Tensor dy, Parameter w) {
-        if (x.requiresGrad()) {
-            Tensor dx = make(DType.F32, false, x.rows(), x.width());
-            kernels.gemm()
-                    .multiply(
-                            new Gemm.Shape(Gemm.Layout.NN, x.rows(), x.width(), dy.width()),
-                            dy.span(),
-                            span(w),
-                            dx.span(),
-                            Epilogue.STORE);
-            accumulate(x, dx);
-        }
-    }
-
+    /// A linear layer, `y = x W^T + b`.
+    ///
+    /// @param x [.., in]
+    /// @param weight [out, in]
+    /// @param bias [out], or null for none
+    /// @return [.., out]
     public Tensor linear(Tensor x, Parameter weight, @Nullable Parameter bias) {
-        int out = (int) weight.shape().dim(0);
-        Tensor y = wide(x, out, needs(x, weight, bias));
-        Span b = spanOrNull(bias);
-        product(x, weight, y, b == null ? Epilogue.STORE : new Epilogue.Bias(b));
-        node(
-                y,
-                () -> {
-                    Tensor dy = gradientOf(y);
-                    linearBackward(x, weight, bias, dy);
-                });
-        return y;
+        return LinearOperations.linear(this, x, weight, bias);
     }
 
-    private void linearBackward(Tensor x, Parameter weight, @Nullable Parameter bias, Tensor dy) {
-        if (weight.trainable()) {
-            addWeightGradient(weight, dy, x);
-        }
-        addBiasGradient(bias, dy);
-        addInputGradient(x, dy, weight);
-    }
-
-    private void product(Tensor x, Parameter weight, Tensor y, Epilogue epilogue) {
-        kernels.gemm()
-                .multiply(
-                        new Gemm.Shape(Gemm.Layout.NT, x.rows(), y.width(), x.width()),
-                        x.span(),
-                        span(weight),
-                        y.span(),
-                        epilogue);
-    }
-
+    /// A linear layer and GELU (the exact one, by erf), in one product.
+    ///
+    /// @param x [.., in]
+    /// @param weight [out, in]
+    /// @param bias [out]
+    /// @return [.., out]
     public Tensor linearGelu(Tensor x, Parameter weight, Parameter bias) {
-        boolean grad = needs(x, weight, bias);
-        int out = (int) weight.shape().dim(0);
-        Tensor y = wide(x, out, grad);
-        Tensor z = grad ? make(DType.F32, false, x.rows(), out) : null;
-        product(x, weight, y, new Epilogue.BiasGelu(span(bias), z == null ? null : z.span()));
-        if (z != null) {
-            node(
-                    y,
-                    () -> {
-                        Tensor dy = gradientOf(y);
-                        Tensor dz = make(DType.F32, false, y.rows(), y.width());
-                        kernels.activation()
-                                .geluBackward(
-                                        dy.shape().elements(), z.span(), dy.span(), dz.span());
-                        linearBackward(x, weight, bias, dz);
-                    });
-        }
-        return y;
+        return LinearOperations.gelu(this, x, weight, bias);
     }
 
+    /// A linear layer that ends a residual branch, `y = residual + scale * (x W^T + b)`, in one
+    /// product.
+    ///
+    /// @param x [.., in]
+    /// @param weight [out, in]
+    /// @param bias [out], or null for none
+    /// @param scale the layer scale [out], or null for 1
+    /// @param residual as many rows as x, [.., out]
+    /// @return the shape of `residual`
     public Tensor linearResidual(
             Tensor x,
             Parameter weight,
             @Nullable Parameter bias,
             @Nullable Parameter scale,
             Tensor residual) {
-        boolean grad = needs(x, weight, bias, scale, residual);
-        int out = (int) weight.shape().dim(0);
-        Tensor y = wide(x, out, grad);
-        boolean keep = grad && trains(scale);
-        Tensor branch = keep ? make(DType.F32, false, x.rows(), out) : null;
-        product(
-                x,
-                weight,
-                y,
-                new Epilogue.Residual(
-                        residual.span(),
-                        spanOrNull(bias),
-                        spanOrNull(scale),
-                        branch == null ? null : branch.span()));
-        node(
-                y,
-                () -> {
-                    Tensor dy = gradientOf(y);
-                    Tensor dz = dy;
-                    if (scale != null) {
-                        dz = make(DType.F32, false, y.rows(), y.width());
-                        kernels.elementwise()
-                                .layerScaleBackward(
-                                        y.rows(),
-                                        y.width(),
-                                        span(scale),
-                                        branch == null ? null : branch.span(),
-                                        dy.span(),
-                                        dz.span(),
-                                        trains(scale) ? scale.gradient().span() : null);
-                    }
-                    linearBackward(x, weight, bias, dz);
-                    accumulate(residual, dy);
-                });
-        return y;
+        return LinearOperations.residual(this, x, weight, bias, scale, residual);
     }
 
+    /// Qwen2's gated unit, `y = silu(x Wg^T) * (x Wu^T)`.
+    ///
+    /// @param x [.., in]
+    /// @param gate Wg, [out, in]
+    /// @param up Wu, [out, in]
+    /// @return [.., out]
     public Tensor swiGlu(Tensor x, Parameter gate, Parameter up) {
-        boolean grad = needs(x, gate, up);
-        int out = (int) gate.shape().dim(0);
-        Tensor y = wide(x, out, grad);
-        Tensor g = grad ? make(DType.F32, false, x.rows(), out) : null;
-        Tensor u = grad ? make(DType.F32, false, x.rows(), out) : null;
-        kernels.gemm()
-                .swiGlu(
-                        x.rows(),
-                        out,
-                        x.width(),
-                        x.span(),
-                        span(gate),
-                        span(up),
-                        y.span(),
-                        g == null ? null : g.span(),
-                        u == null ? null : u.span());
-        if (g != null && u != null) {
-            node(
-                    y,
-                    () -> {
-                        Tensor dy = gradientOf(y);
-                        kernels.activation()
-                                .swiGluBackward(
-                                        dy.shape().elements(),
-                                        g.span(),
-                                        u.span(),
-                                        dy.span(),
-                                        g.span(),
-                                        u.span());
-                        linearBackward(x, gate, null, g);
-                        linearBackward(x, up, null, u);
-                    });
-        }
-        return y;
+        return LinearOperations.swiGlu(this, x, gate, up);
     }
 
+    /// LayerNorm over the last dimension.
+    ///
+    /// @param x [.., width]
+    /// @param weight [width]
+    /// @param bias [width]
+    /// @return the shape of x
     public Tensor layerNorm(Tensor x, Parameter weight, Parameter bias, float eps) {
-        boolean grad = needs(x, weight, bias);
-        Tensor y = like(x, grad);
-        Tensor mean = grad ? make(DType.F32, false, x.rows()) : null;
-        Tensor rstd = grad ? make(DType.F32, false, x.rows()) : null;
-        kernels.norm()
-                .layerNorm(
-                        x.rows(), x.width(), eps, x.span(), span(weight), span(bias), y.span(),
-                        mean == null ? null : mean.span(), rstd == null ? null : rstd.span());
-        if (mean != null && rstd != null) {
-            node(y, () -> {
-                Tensor dx = x.requiresGrad() ? like(x, false) : null;
-                kernels.norm()
-                        .layerNormBackward(
-                                x.rows(), x.width(), x.span(), span(weight), mean.span(), rstd.span(),
-                                gradientOf(y).span(), dx == null ? null : dx.span(),
-                                gradientSpan(weight), gradientSpan(bias));
-                if (dx != null) {
-                    accumulate(x, dx);
-                }
-            });
-        }
-        return y;
+        return NormOperations.layerNorm(this, x, weight, bias, eps);
     }
 
+    /// RMSNorm over the last dimension.
+    ///
+    /// @param x [.., width]
+    /// @param weight [width]
+    /// @return the shape of x
     public Tensor rmsNorm(Tensor x, Parameter weight, float eps) {
-        boolean grad = needs(x, weight);
-        Tensor y = like(x, grad);
-        Tensor rstd = grad ? make(DType.F32, false, x.rows()) : null;
-        kernels.norm()
-                .rmsNorm(x.rows(), x.width(), eps, x.span(), span(weight), y.span(),
-                        rstd == null ? null : rstd.span());
-        if (rstd != null) {
-            node(y, () -> {
-                Tensor dx = x.requiresGrad() ? like(x, false) : null;
-                kernels.norm()
-                        .rmsNormBackward(x.rows(), x.width(), x.span(), span(weight), rstd.span(),
-                                gradientOf(y).span(), dx == null ? null : dx.span(),
-                                gradientSpan(weight));
-                if (dx != null) {
-                    accumulate(x, dx);
-                }
-            });
-        }
-        return y;
+        return NormOperations.rmsNorm(this, x, weight, eps);
     }
 
-    private @Nullable Span gradientSpan(Parameter p) {
-        return p.trainable() ? p.gradient().span() : null;
-    }
-
-    private Tensor like(Tensor x, boolean grad) {
-        Shape shape = x.shape();
-        long[] dims = new long[shape.rank()];
-        for (int i = 0; i < dims.length; i++) {
-            dims[i] = shape.dim(i);
-        }
-        return make(x.dtype(), grad, dims);
-    }
-
-    /// A tensor with the rows of `x` and another width.
-    private Tensor wide(Tensor x, long width, boolean grad) {
-        Shape shape = x.shape();
-        long[] dims = new long[shape.rank()];
-        for (int i = 0; i < dims.length; i++) {
-            dims[i] = shape.dim(i);
-        }
-        dims[dims.length - 1] = width;
-        return make(x.dtype(), grad, dims);
-    }
-
-    private Tensor copyOf(Tensor x, boolean grad) {
-        Tensor y = like(x, grad);
-        kernels.device().copy(x.span().buffer(), x.span().offset() * x.dtype().bytes(),
-                y.span().buffer(), 0, x.span().bytes());
-        return y;
-    }
-
+    /// Rotates each head by its row's position; x itself stays as it is.
+    ///
+    /// @param x [.., heads * headDim]
+    /// @param table cosines and sines of heads of `headDim`
+    /// @param positions I32, one for each row of x, below [RopeTable#positions()]
+    /// @return the shape of x
     public Tensor rope(Tensor x, RopeTable table, Tensor positions, int headDim) {
-        Tensor y = copyOf(x, needs(x));
-        int heads = x.width() / headDim;
-        kernels.rope().rotate(x.rows(), heads, headDim, table.span(), positions.span(), y.span());
-        node(y, () -> {
-            Tensor dx = copyOf(gradientOf(y), false);
-            kernels.rope().rotateBackward(
-                    x.rows(), heads, headDim, table.span(), positions.span(), dx.span());
-            accumulate(x, dx);
-        });
-        return y;
+        return AttentionOperations.rope(this, x, table, positions, headDim);
     }
 
+    /// Attention over packed sequences ([Attention]). Rows that no sequence covers give 0. When
+    /// recording, key ranges may not overlap.
+    ///
+    /// @param q [.., heads * headDim]
+    /// @param k [.., kvHeads * headDim]
+    /// @param v as k
+    /// @return the shape of q
     public Tensor attention(
             Tensor q, Tensor k, Tensor v, Attention.Shape shape, Attention.Sequences sequences) {
-        Tensor o = like(q, needs(q, k, v));
-        Tensor lse = make(DType.F32, false, q.rows(), shape.heads());
-        kernels.attention()
-                .forward(shape, sequences, q.span(), k.span(), v.span(), o.span(), lse.span());
-        node(o, () -> {
-            Tensor dq = like(q, false);
-            Tensor dk = like(k, false);
-            Tensor dv = like(v, false);
-            kernels.attention()
-                    .backward(shape, sequences, q.span(), k.span(), v.span(), o.span(), lse.span(),
-                            gradientOf(o).span(), dq.span(), dk.span(), dv.span());
-            accumulate(q, dq);
-            accumulate(k, dk);
-            accumulate(v, dv);
-        });
-        return o;
+        return AttentionOperations.attention(this, q, k, v, shape, sequences);
     }
 
+    /// Rows of an embedding table.
+    ///
+    /// @param table [vocab, width]
+    /// @param ids I32, n of them, each below vocab
+    /// @return [n, width]
     public Tensor embedding(Parameter table, Tensor ids) {
-        int n = Math.toIntExact(ids.shape().elements());
-        int width = table.value().width();
-        int count = (int) table.shape().dim(0);
-        Tensor y = make(DType.F32, needs(table), n, width);
-        kernels.embedding().gather(n, width, count, ids.span(), span(table), y.span());
-        node(y, () -> kernels.embedding()
-                .scatterAdd(n, width, count, ids.span(), gradientOf(y).span(), table.gradient().span()));
-        return y;
+        return RowOperations.embedding(this, table, ids);
     }
 
+    /// Some rows of a tensor; a row may be taken more than once.
+    ///
+    /// @param x [.., width]
+    /// @param rows I32, n of them
+    /// @return [n, width]
     public Tensor takeRows(Tensor x, Tensor rows) {
-        int n = Math.toIntExact(rows.shape().elements());
-        Tensor y = make(DType.F32, needs(x), n, x.width());
-        kernels.embedding().gather(n, x.width(), x.rows(), rows.span(), x.span(), y.span());
-        node(y, () -> {
-            Tensor dx = zeros(x.rows(), x.width());
-            kernels.embedding()
-                    .scatterAdd(n, x.width(), x.rows(), rows.span(), gradientOf(y).span(), dx.span());
-            accumulate(x, dx);
-        });
-        return y;
+        return RowOperations.takeRows(this, x, rows);
     }
 
+    /// A copy of x in which some rows come from elsewhere: `y[targetRows[i]] =
+    /// source[sourceRows[i]]`. Visual tokens enter the sequence of text embeddings in this way.
+    ///
+    /// @param x [.., width]
+    /// @param targetRows I32 [n], none twice
+    /// @param source [.., width]
+    /// @param sourceRows I32 [n], may repeat
+    /// @return the shape of x
     public Tensor replaceRows(Tensor x, Tensor targetRows, Tensor source, Tensor sourceRows) {
-        int n = Math.toIntExact(targetRows.shape().elements());
-        int width = x.width();
-        Tensor y = copyOf(x, needs(x, source));
-        Tensor moved = make(DType.F32, false, n, width);
-        kernels.embedding()
-                .gather(n, width, source.rows(), sourceRows.span(), source.span(), moved.span());
-        kernels.embedding()
-                .scatter(n, width, x.rows(), targetRows.span(), moved.span(), y.span());
-        node(y, () -> {
-            Tensor dy = gradientOf(y);
-            if (source.requiresGrad()) {
-                Tensor taken = make(DType.F32, false, n, width);
-                kernels.embedding()
-                        .gather(n, width, x.rows(), targetRows.span(), dy.span(), taken.span());
-                Tensor ds = zeros(source.rows(), width);
-                kernels.embedding()
-                        .scatterAdd(n, width, source.rows(), sourceRows.span(), taken.span(), ds.span());
-                accumulate(source, ds);
-            }
-            if (x.requiresGrad()) {
-                Tensor dx = copyOf(dy, false);
-                Tensor none = zeros(n, width);
-                kernels.embedding()
-                        .scatter(n, width, x.rows(), targetRows.span(), none.span(), dx.span());
-                accumulate(x, dx);
-            }
-        });
-        return y;
+        return RowOperations.replaceRows(this, x, targetRows, source, sourceRows);
     }
 
+    /// The ViT's input: patches through a linear layer, the class token in front, positions added.
+    /// Pixels get no gradient.
+    ///
+    /// @param pixels [tiles, channels, height, width]
+    /// @param weight a convolution's [out, channels, patch, patch]
+    /// @param bias [out], or null for none
+    /// @param cls out elements
+    /// @param positions (1 + patches) * out elements
+    /// @return [tiles, 1 + patches, out]
     public Tensor patchEmbedding(
             Tensor pixels,
             Parameter weight,
             @Nullable Parameter bias,
             Parameter cls,
             Parameter positions) {
-        int tiles = (int) pixels.shape().dim(0);
-        int channels = (int) pixels.shape().dim(1);
-        int height = (int) pixels.shape().dim(2);
-        int width = (int) pixels.shape().dim(3);
-        int out = (int) weight.shape().dim(0);
-        int patch = (int) weight.shape().dim(2);
-        int patches = (height / patch) * (width / patch);
-        int inner = channels * patch * patch;
-        Tensor unfolded = make(DType.F32, false, (long) tiles * patches, inner);
-        kernels.patch()
-                .unfold(tiles, channels, height, width, patch, pixels.span(), unfolded.span());
-        Tensor embedded = make(DType.F32, false, (long) tiles * patches, out);
-        Span b = spanOrNull(bias);
-        product(unfolded, weight, embedded, b == null ? Epilogue.STORE : new Epilogue.Bias(b));
-        Tensor y =
-                make(DType.F32, needs(weight, bias, cls, positions), tiles, 1L + patches, out);
-        kernels.patch()
-                .assemble(
-                        tiles, patches, out, embedded.span(), span(cls), span(positions), y.span());
-        node(
-                y,
-                () -> {
-                    Tensor dEmbedded = like(embedded, false);
-                    kernels.patch()
-                            .assembleBackward(
-                                    tiles,
-                                    patches,
-                                    out,
-                                    gradientOf(y).span(),
-                                    dEmbedded.span(),
-                                    gradientSpan(cls),
-                                    gradientSpan(positions));
-                    linearBackward(unfolded, weight, bias, dEmbedded);
-                });
-        return y;
+        return VisionOperations.patchEmbedding(this, pixels, weight, bias, cls, positions);
     }
 
+    /// Drops each tile's class token and folds 2 x 2 patches into the channels.
+    ///
+    /// @param x [tiles, 1 + grid * grid, width]
+    /// @param grid patches along a side, even
+    /// @return [tiles * (grid / 2)^2, 4 * width]
     public Tensor pixelUnshuffle(Tensor x, int grid) {
-        int tiles = (int) x.shape().dim(0);
-        int width = x.width();
-        int half = grid / 2;
-        Tensor y = make(DType.F32, needs(x), (long) tiles * half * half, 4L * width);
-        kernels.pixelUnshuffle().forward(tiles, grid, width, x.span(), y.span());
-        node(
-                y,
-                () -> {
-                    Tensor dx = like(x, false);
-                    kernels.pixelUnshuffle()
-                            .backward(tiles, grid, width, gradientOf(y).span(), dx.span());
-                    accumulate(x, dx);
-                });
-        return y;
+        return VisionOperations.pixelUnshuffle(this, x, grid);
     }
 
+    /// `a + b`, of equal shapes.
     public Tensor add(Tensor a, Tensor b) {
-        Tensor y = like(a, needs(a, b));
+        require(a.shape().equals(b.shape()) && a.dtype() == b.dtype(), "add", a, b);
+        Tensor y = make(a.dtype(), a.shape(), needs(List.of(a, b)));
         kernels.elementwise().add(a.shape().elements(), a.span(), b.span(), y.span());
-        node(
+        note(
                 y,
                 () -> {
-                    accumulate(a, gradientOf(y));
-                    accumulate(b, gradientOf(y));
+                    Tensor dy = gradientOf(y);
+                    accumulate(a, dy);
+                    accumulate(b, dy);
                 });
         return y;
     }
 
+    /// What the language model says about given tokens.
+    ///
+    /// @param logProb natural log of the target's probability, F32 [rows]
+    /// @param entropy of the distribution it was taken from, in nats, F32 [rows]
     public record LogProbs(Tensor logProb, Tensor entropy) {}
 
-    private static final long LOGITS_BYTES = 64L << 20;
-
+    /// Log-probability and entropy of each row's target under `softmax(hidden W^T / temperature)`.
+    /// Logits are held for a bounded number of rows at a time and computed again by the backward
+    /// pass; neither shows in a result. Both results may be seeds of the backward pass, together or
+    /// alone.
+    ///
+    /// @param hidden [.., width]
+    /// @param head [vocab, width]
+    /// @param targets I32 [rows], each below vocab and not banned
+    /// @param temperature above 0
+    /// @param banned U8 [vocab], 1 at tokens without probability; null for none
     public LogProbs logProbs(
             Tensor hidden,
             Parameter head,
             Tensor targets,
             float temperature,
             @Nullable Tensor banned) {
-        boolean grad = needs(hidden, head);
-        int rows = hidden.rows();
-        int width = hidden.width();
-        int vocab = (int) head.shape().dim(0);
-        int chunk = (int) Math.max(1, Math.min(rows, LOGITS_BYTES / (4L * vocab)));
-        Tensor logProb = make(DType.F32, grad, rows);
-        Tensor entropy = make(DType.F32, grad, rows);
-        Tensor lse = make(DType.F32, false, rows);
-        Span mask = banned == null ? null : banned.span();
-        try (DeviceBuffer memory = kernels.device().allocate(4L * chunk * vocab)) {
-            Span logits = Span.of(memory, DType.F32);
-            for (int from = 0; from < rows; from += chunk) {
-                int n = Math.min(chunk, rows - from);
-                chunkLogits(hidden, head, from, n, logits);
-                kernels.entropy()
-                        .forward(
-                                n,
-                                vocab,
-                                temperature,
-                                logits,
-                                targets.span().slice(from, n),
-                                mask,
-                                logProb.span().slice(from, n),
-                                entropy.span().slice(from, n),
-                                lse.span().slice(from, n));
-            }
-        }
-        if (grad) {
-            nodes.add(
-                    new Node(
-                            List.of(logProb, entropy),
-                            () -> {
-                                Tensor dLogProb = gradients.get(logProb);
-                                Tensor dEntropy = gradients.get(entropy);
-                                Tensor dx =
-                                        hidden.requiresGrad()
-                                                ? make(DType.F32, false, rows, width)
-                                                : null;
-                                try (DeviceBuffer memory =
-                                        kernels.device().allocate(4L * chunk * vocab)) {
-                                    Span logits = Span.of(memory, DType.F32);
-                                    for (int from = 0; from < rows; from += chunk) {
-                                        int n = Math.min(chunk, rows - from);
-                                        chunkLogits(hidden, head, from, n, logits);
-                                        kernels.entropy()
-                                                .backward(
-                                                        n,
-                                                        vocab,
-                                                        temperature,
-                                                        logits,
-                                                        targets.span().slice(from, n),
-                                                        mask,
-                                                        entropy.span().slice(from, n),
-                                                        lse.span().slice(from, n),
-                                                        slice(dLogProb, from, n),
-                                                        slice(dEntropy, from, n),
-                                                        logits);
-                                        Span x =
-                                                hidden.span()
-                                                        .slice((long) from * width, (long) n * width);
-                                        if (head.trainable()) {
-                                            kernels.gemm()
-                                                    .multiply(
-                                                            new Gemm.Shape(
-                                                                    Gemm.Layout.TN, vocab, width, n),
-                                                            logits,
-                                                            x,
-                                                            head.gradient().span(),
-                                                            Epilogue.ACCUMULATE);
-                                        }
-                                        if (dx != null) {
-                                            kernels.gemm()
-                                                    .multiply(
-                                                            new Gemm.Shape(
-                                                                    Gemm.Layout.NN, n, width, vocab),
-                                                            logits,
-                                                            span(head),
-                                                            dx.span()
-                                                                    .slice(
-                                                                            (long) from * width,
-                                                                            (long) n * width),
-                                                            Epilogue.STORE);
-                                        }
-                                    }
-                                }
-                                if (dx != null) {
-                                    accumulate(hidden, dx);
-                                }
-                            }));
-        }
-        return new LogProbs(logProb, entropy);
+        return new LogProbOperation(this, hidden, head, targets, temperature, banned, logitsBytes)
+                .forward();
     }
 
-    private static @Nullable Span slice(@Nullable Tensor t, int from, int n) {
-        return t == null ? null : t.span().slice(from, n);
-    }
-
-    private void chunkLogits(Tensor hidden, Parameter head, int from, int n, Span logits) {
-        int width = hidden.width();
-        int vocab = (int) head.shape().dim(0);
-        kernels.gemm()
-                .multiply(
-                        new Gemm.Shape(Gemm.Layout.NT, n, vocab, width),
-                        hidden.span().slice((long) from * width, (long) n * width),
-                        span(head),
-                        logits,
-                        Epilogue.STORE);
-    }
-
+    /// The logits, `hidden W^T` in F32, for sampling; no gradient.
+    ///
+    /// @param hidden [.., width]
+    /// @param head [vocab, width]
+    /// @return [rows, vocab]
     public Tensor logits(Tensor hidden, Parameter head) {
-        Tensor y = make(DType.F32, false, hidden.rows(), head.shape().dim(0));
-        product(hidden, head, y, Epilogue.STORE);
+        LinearOperations.requireInput("logits", hidden, head);
+        Tensor y = empty(DType.F32, hidden.rows(), head.shape().dim(0));
+        LogProbOperation.product(kernels, hidden.span(), hidden.rows(), head, y.span());
         return y;
     }
 
-    private void node(Tensor output, Runnable backward) {
-        if (output.requiresGrad()) {
-            nodes.add(new Node(List.of(output), backward));
-        }
-    }
+    // Recording.
 
+    /// Records an operation of one's own whose results are already computed. Does nothing when the
+    /// tape isn't recording or no input requires a gradient; otherwise the outputs require one from
+    /// now on.
+    ///
+    /// @param inputs what gradients may go to
+    /// @param outputs tensors of this tape that no earlier operation made
+    /// @param backward asks [#gradient] for the outputs' gradients, of which at least one has been
+    ///   reached, and gives [#accumulate] those of the inputs. Tensors that it makes on this tape
+    ///   are freed when it returns
     public void record(List<Tensor> inputs, List<Tensor> outputs, Runnable backward) {
-        nodes.add(new Node(List.copyOf(outputs), backward));
+        record(inputs, List.of(), outputs, backward);
     }
 
-    public @Nullable Tensor gradient(Tensor t) {
-        return gradients.get(t);
-    }
-
-    private Tensor gradientOf(Tensor t) {
-        Tensor g = gradients.get(t);
-        if (g == null) {
-            throw new IllegalStateException("no gradient");
-        }
-        return g;
-    }
-
-    /// A gradient tensor may be shared between tensors, so adding makes a new one.
-    public void accumulate(Tensor t, Tensor gradient) {
-        if (!t.requiresGrad()) {
+    /// As [#record(List, List, Runnable)], for an operation that also has parameters; its backward
+    /// adds to [Parameter#gradient()] of those that are trainable.
+    public void record(
+            List<Tensor> inputs,
+            List<Parameter> parameters,
+            List<Tensor> outputs,
+            Runnable backward) {
+        if (!recording) {
             return;
         }
-        Tensor old = gradients.get(t);
-        if (old == null) {
-            gradients.put(t, gradient);
-        } else {
-            Tensor sum = like(old, false);
-            kernels.elementwise()
-                    .add(old.shape().elements(), old.span(), gradient.span(), sum.span());
-            gradients.put(t, sum);
+        boolean required = parameters.stream().anyMatch(Parameter::trainable);
+        for (Tensor input : inputs) {
+            required |= input.requiresGrad();
+        }
+        if (required) {
+            outputs.forEach(Tensor::requireGrad);
+            nodes.add(new Node(List.copyOf(outputs), backward));
         }
     }
 
+    /// The gradient that has reached `t`; null where none has. Complete for an operation's output
+    /// while its backward runs, and for a [#variable] after the pass; an output's gradient is gone
+    /// once its operation's backward has run.
+    public @Nullable Tensor gradient(Tensor t) {
+        return gradients.of(t);
+    }
+
+    /// Adds to the gradient of `t`; nothing happens when `t` requires none. The tape may keep the
+    /// memory of `gradient` without a copy, so the caller does not write to it afterwards.
+    public void accumulate(Tensor t, Tensor gradient) {
+        gradients.accumulate(t, gradient);
+    }
+
+    /// Goes back from one output.
+    ///
+    /// @param gradient of the loss by `output`, in its shape
     public void backward(Tensor output, Tensor gradient) {
         backward(Map.of(output, gradient));
     }
 
+    /// Goes back through all recorded operations, last first, from the gradients of some outputs.
+    /// Gradients that meet at a tensor are added in this order, always the same one.
+    ///
+    /// @param seeds gradients of the loss by outputs; of tensors that share memory only one
+    /// @throws IllegalStateException when the tape doesn't record or has gone back before
     public void backward(Map<Tensor, Tensor> seeds) {
-        seeds.forEach(this::accumulate);
+        if (!recording || replayed) {
+            throw new IllegalStateException(
+                    recording ? "this tape has gone back before" : "this tape doesn't record");
+        }
+        Set<Tensor> roots = Collections.newSetFromMap(new IdentityHashMap<>());
+        for (Tensor seeded : seeds.keySet()) {
+            if (!roots.add(seeded.root())) {
+                throw new IllegalArgumentException("two seeds for one memory, of " + seeded);
+            }
+        }
+        replayed = true;
+        memory.runNode(() -> seeds.forEach(this::accumulate));
         for (int i = nodes.size() - 1; i >= 0; i--) {
             Node node = nodes.get(i);
-            boolean reached = false;
-            for (Tensor output : node.outputs()) {
-                reached |= gradients.containsKey(output);
-            }
-            if (reached) {
-                node.backward().run();
+            if (node.outputs().stream().anyMatch(gradients::hasReached)) {
+                memory.runNode(node.backward());
+                node.outputs().forEach(gradients::drop);
             }
         }
     }
 
+    /// Frees everything that was made on this tape.
     @Override
     public void close() {
-        for (int i = buffers.size() - 1; i >= 0; i--) {
-            buffers.get(i).close();
-        }
-        buffers.clear();
         nodes.clear();
         gradients.clear();
+        memory.close();
+    }
+
+    // What operations are written with.
+
+    Tensor make(DType dtype, Shape shape, boolean requiresGrad) {
+        return new Tensor(memory.allocate(dtype, shape.elements()), shape, requiresGrad);
+    }
+
+    /// Of x's type and shape, uninitialised; takes no part in the backward pass.
+    Tensor like(Tensor x) {
+        return make(x.dtype(), x.shape(), false);
+    }
+
+    Tensor zeros(DType dtype, Shape shape) {
+        Tensor t = make(dtype, shape, false);
+        Span span = t.span();
+        kernels.device().fill(span.buffer(), 0, span.bytes(), (byte) 0);
+        return t;
+    }
+
+    Tensor copyOf(Tensor x, boolean requiresGrad) {
+        Tensor y = make(x.dtype(), x.shape(), requiresGrad);
+        kernels.device()
+                .copy(
+                        x.span().buffer(),
+                        x.span().offset() * x.dtype().bytes(),
+                        y.span().buffer(),
+                        0,
+                        x.span().bytes());
+        return y;
+    }
+
+    /// Whether an operation on these has to be recorded.
+    boolean needs(List<Tensor> inputs, @Nullable Parameter... parameters) {
+        if (!recording) {
+            return false;
+        }
+        for (Tensor input : inputs) {
+            if (input.requiresGrad()) {
+                return true;
+            }
+        }
+        for (Parameter parameter : parameters) {
+            if (parameter != null && parameter.trainable()) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /// Notes how to go back from `output`, if it requires a gradient.
+    void note(Tensor output, Runnable backward) {
+        note(output.requiresGrad(), List.of(output), backward);
+    }
+
+    void note(boolean required, List<Tensor> outputs, Runnable backward) {
+        if (required) {
+            nodes.add(new Node(outputs, backward));
+        }
+    }
+
+    /// The gradient of the output whose backward is running.
+    Tensor gradientOf(Tensor output) {
+        Tensor gradient = gradients.of(output);
+        if (gradient == null) {
+            throw new IllegalStateException("no gradient has reached " + output);
+        }
+        return gradient;
+    }
+
+    /// As [#gradientOf], but free to be written: the gradient itself where nothing else holds it,
+    /// else a copy.
+    Tensor writableGradientOf(Tensor output) {
+        Tensor gradient = gradientOf(output);
+        return gradients.exclusive(output) != null ? gradient : copyOf(gradient, false);
+    }
+
+    /// Where the gradient of `t` may be added to in place; null where it has to be accumulated.
+    @Nullable Span exclusiveGradient(Tensor t) {
+        return gradients.exclusive(t);
+    }
+
+    static void require(boolean fits, String operation, Object... operands) {
+        if (!fits) {
+            StringBuilder message = new StringBuilder(operation).append(" of ");
+            for (int i = 0; i < operands.length; i++) {
+                message.append(i == 0 ? "" : " and ").append(operands[i]);
+            }
+            throw new IllegalArgumentException(message.toString());
+        }
     }
 }

@@ -3,18 +3,31 @@ package dev.saccade.tensor;
 import dev.saccade.engine.Device;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
+
+import org.jspecify.annotations.Nullable;
+
 import java.lang.foreign.MemorySegment;
 
-/// Numbers on a device: a type, a shape, and memory that belongs to a [Tape] or a [Parameter].
-/// Contiguous, row-major.
+/// Numbers on a device: a type, a shape, and memory that belongs to a [Tape] or a [Parameter] and
+/// is gone when that closes. Contiguous, row-major.
+///
+/// Two tensors may show the same memory ([#view(long...)], [#slice(long, long)]). They then also
+/// share one gradient: what is added to the gradient of a view or slice arrives at the tensor that
+/// it was taken from.
 public final class Tensor {
     private final Span span;
     private final Shape shape;
-    private final boolean requiresGrad;
+    private final @Nullable Tensor base;
+    private boolean requiresGrad;
 
     Tensor(Span span, Shape shape, boolean requiresGrad) {
+        this(span, shape, null, requiresGrad);
+    }
+
+    private Tensor(Span span, Shape shape, @Nullable Tensor base, boolean requiresGrad) {
         this.span = span;
         this.shape = shape;
+        this.base = base;
         this.requiresGrad = requiresGrad;
     }
 
@@ -33,7 +46,7 @@ public final class Tensor {
         return span.device();
     }
 
-    /// The memory.
+    /// The memory, as kernels take it.
     public Span span() {
         return span;
     }
@@ -48,33 +61,48 @@ public final class Tensor {
         return shape.width();
     }
 
-    /// Whether a gradient is computed for it.
+    /// Whether a backward pass computes the gradient of this tensor: whether a trainable parameter
+    /// or a [Tape#variable(float[], long...)] went into it on a recording tape.
     public boolean requiresGrad() {
         return requiresGrad;
     }
 
-    /// The same memory with another shape; it takes no part in the backward pass.
+    void requireGrad() {
+        requiresGrad = true;
+    }
+
+    /// The same elements in another shape.
+    ///
+    /// @throws IllegalArgumentException when the shapes differ in their number of elements
     public Tensor view(long... dims) {
         Shape other = Shape.of(dims);
         if (other.elements() != shape.elements()) {
             throw new IllegalArgumentException("a view of " + shape + " as " + other);
         }
-        return new Tensor(span, other, false);
+        return new Tensor(span, other, root(), requiresGrad);
     }
 
-    /// `rowCount` rows along dimension 0, the same memory; it takes no part in the backward pass.
+    /// The entries `fromRow` to `fromRow + rowCount` of dimension 0, in the same memory.
+    ///
+    /// @throws IndexOutOfBoundsException when there are not so many
     public Tensor slice(long fromRow, long rowCount) {
-        long stride = shape.dim(0) == 0 ? 0 : shape.elements() / shape.dim(0);
-        long[] dims = new long[shape.rank()];
-        dims[0] = rowCount;
-        for (int i = 1; i < dims.length; i++) {
-            dims[i] = shape.dim(i);
+        Shape other = shape.withFirst(rowCount);
+        long all = shape.dim(0);
+        if (fromRow < 0 || rowCount > all - fromRow) {
+            throw new IndexOutOfBoundsException(
+                    "rows %d to %d of %s".formatted(fromRow, fromRow + rowCount, shape));
         }
+        long stride = all == 0 ? 0 : shape.elements() / all;
         return new Tensor(
-                span.slice(fromRow * stride, rowCount * stride), Shape.of(dims), false);
+                span.slice(fromRow * stride, rowCount * stride), other, root(), requiresGrad);
     }
 
-    /// Downloads F32 elements.
+    /// The tensor that this is a view or slice of, or itself.
+    Tensor root() {
+        return base == null ? this : base;
+    }
+
+    /// Downloads the elements of an F32 tensor.
     public float[] toFloats() {
         requireType(DType.F32);
         float[] values = new float[Math.toIntExact(shape.elements())];
@@ -82,7 +110,7 @@ public final class Tensor {
         return values;
     }
 
-    /// Downloads I32 elements.
+    /// Downloads the elements of an I32 tensor.
     public int[] toInts() {
         requireType(DType.I32);
         int[] values = new int[Math.toIntExact(shape.elements())];
@@ -100,6 +128,7 @@ public final class Tensor {
         device().download(span.buffer(), span.offset() * dtype().bytes(), target);
     }
 
+    /// As `F32 [2, 3]`.
     @Override
     public String toString() {
         return dtype() + " " + shape;

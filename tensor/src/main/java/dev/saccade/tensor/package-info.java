@@ -1,2 +1,3 @@
-/// Tensors, automatic differentiation, parameters, optimisation, safetensors.
+/// Tensors, the tape that differentiates operations on them, parameters, the optimiser, and
+/// safetensors files.
 package dev.saccade.tensor;

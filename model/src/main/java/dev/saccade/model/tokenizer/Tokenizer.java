@@ -1,6 +1,7 @@
 package dev.saccade.model.tokenizer;
 
 import dev.saccade.engine.InputException;
+import dev.saccade.tensor.AtomicFiles;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -9,7 +10,6 @@ import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.text.Normalizer;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -122,18 +122,7 @@ public final class Tokenizer {
     /// Writes `tokenizer.json` into an existing folder, as it was read. The file appears whole or
     /// not at all.
     public void save(Path folder) {
-        Path file = folder.resolve(FILE_NAME);
-        Path partial = folder.resolve(FILE_NAME + ".partial");
-        try {
-            Files.writeString(partial, json);
-            Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
-        } catch (IOException e) {
-            throw new InputException(
-                    file.toString(),
-                    "can't be written: " + e.getMessage(),
-                    "check that the folder exists and that the disk is neither full nor read-only",
-                    e);
-        }
+        AtomicFiles.write(folder.resolve(FILE_NAME), json.getBytes(StandardCharsets.UTF_8));
     }
 
     /// The number of ids: the largest id plus one. A model's vocabulary may be larger.

@@ -70,11 +70,9 @@ public final class CheckpointSelection {
         for (Candidate candidate : guarded) {
             boolean beaten =
                     guarded.stream()
-                            .anyMatch(
-                                    other ->
-                                            other.overallAccuracy() >= candidate.overallAccuracy()
-                                                    && BY_CRITICAL_ENTROPY.compare(other, candidate)
-                                                            > 0);
+                            .anyMatch(other ->
+                                    other.overallAccuracy() >= candidate.overallAccuracy()
+                                            && BY_CRITICAL_ENTROPY.compare(other, candidate) > 0);
             if (!beaten) {
                 contenders.add(candidate);
             }
@@ -83,8 +81,7 @@ public final class CheckpointSelection {
     }
 
     private List<Candidate> guarded(List<Candidate> candidates) {
-        double best =
-                candidates.stream().mapToDouble(Candidate::overallAccuracy).max().orElse(0);
+        double best = candidates.stream().mapToDouble(Candidate::overallAccuracy).max().orElse(0);
         return candidates.stream()
                 .filter(candidate -> candidate.overallAccuracy() >= best - recipe.guard())
                 .toList();

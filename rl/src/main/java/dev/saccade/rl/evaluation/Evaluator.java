@@ -72,10 +72,9 @@ public final class Evaluator {
     private static List<Row> chosen(DataSet data, int perSource) {
         Map<String, Integer> taken = new HashMap<>();
         return data.rows().stream()
-                .filter(
-                        row ->
-                                taken.merge(row.dataSource(), 1, Integer::sum) <= perSource
-                                        || perSource == 0)
+                .filter(row ->
+                        taken.merge(row.dataSource(), 1, Integer::sum) <= perSource
+                                || perSource == 0)
                 .toList();
     }
 
@@ -92,15 +91,11 @@ public final class Evaluator {
         Map<String, Double> metrics = new LinkedHashMap<>();
         List<Rollout> sampled = answer((float) recipe.temperature(), recipe.n(), metrics);
         Map<String, Double> accuracy = accuracies(sampled);
-        accuracy.forEach(
-                (source, value) ->
-                        metrics.put("val-core/" + source + "/acc/mean@" + recipe.n(), value));
+        accuracy.forEach((source, value) ->
+                metrics.put("val-core/" + source + "/acc/mean@" + recipe.n(), value));
         double reward = sampled.stream().mapToDouble(r -> r.score().total()).average().orElse(0);
         double length =
-                sampled.stream()
-                        .mapToInt(r -> r.completion().tokens().length)
-                        .average()
-                        .orElse(0);
+                sampled.stream().mapToInt(r -> r.completion().tokens().length).average().orElse(0);
         double clipped =
                 sampled.stream()
                         .mapToInt(r -> r.completion().reason() == FinishReason.LENGTH ? 1 : 0)
@@ -125,9 +120,8 @@ public final class Evaluator {
         Map<String, Double> greedyAccuracy = new TreeMap<>();
         if (greedy) {
             greedyAccuracy.putAll(accuracies(answer(0, 1, metrics)));
-            greedyAccuracy.forEach(
-                    (source, value) ->
-                            metrics.put("val-aux/" + source + "/greedy_acc/mean@1", value));
+            greedyAccuracy.forEach((source, value) ->
+                    metrics.put("val-aux/" + source + "/greedy_acc/mean@1", value));
         }
         double seconds = (System.nanoTime() - start) / 1e9;
         metrics.put("timing_s/testing", seconds);

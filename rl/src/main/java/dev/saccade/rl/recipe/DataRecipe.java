@@ -18,8 +18,7 @@ public record DataRecipe(
     static final String[] KEYS = {"task", "folder", "digits", "max_tiles"};
 
     static DataRecipe bind(RecipeSection data) {
-        String task =
-                data.has("task") ? data.choice("task", Map.of("digits", "digits")) : null;
+        String task = data.has("task") ? data.choice("task", Map.of("digits", "digits")) : null;
         if (task == null && data.has("digits")) {
             throw data.wrong("digits", "given without the task", "add task: digits");
         }

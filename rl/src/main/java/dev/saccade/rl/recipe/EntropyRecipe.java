@@ -15,8 +15,7 @@ public record EntropyRecipe(List<String> criticalWords, double threshold) {
     static final String[] KEYS = {"critical_words", "threshold"};
 
     static EntropyRecipe bind(RecipeSection entropy) {
-        List<String> words =
-                entropy.texts("critical_words", CriticalTokens.DEFAULT_WORDS);
+        List<String> words = entropy.texts("critical_words", CriticalTokens.DEFAULT_WORDS);
         if (words.isEmpty() || words.stream().anyMatch(String::isBlank)) {
             throw entropy.wrong("critical_words", "without a word", "name at least one word");
         }

@@ -7,10 +7,11 @@ import java.util.Map;
 
 /// How held-out rows are evaluated.
 ///
-/// Two sets are kept apart: the validation rows, which follow the training and choose the checkpoint,
-/// and the test rows, which only measure stages before and after.
+/// Two sets are kept apart: the validation rows, which follow the training and choose the
+/// checkpoint, and the test rows, which only measure stages before and after.
 ///
-/// @param data the validation rows, for every stage that names none of its own; null = no evaluation
+/// @param data the validation rows, for every stage that names none of its own; null = no
+///   evaluation
 /// @param testData the test rows; null = the validation rows measure the stages too
 /// @param rows how many rows of each `data_source`, from the files' start; 0 = all
 /// @param n sampled responses of each row

@@ -83,8 +83,7 @@ public record ModelRecipe(
             LanguageConfig textConfig = text(text, tiny.text());
             return new ModelRecipe(path, template, visionConfig, textConfig);
         } catch (IllegalArgumentException e) {
-            throw new InputException(
-                    place, String.valueOf(e.getMessage()), "correct the sizes", e);
+            throw new InputException(place, String.valueOf(e.getMessage()), "correct the sizes", e);
         }
     }
 
@@ -110,7 +109,10 @@ public record ModelRecipe(
                 tiny.layerNormEps(),
                 (float)
                         section.number(
-                                "layer_scale_init_value", exact(tiny.layerScaleInitValue()), 0, 10));
+                                "layer_scale_init_value",
+                                exact(tiny.layerScaleInitValue()),
+                                0,
+                                10));
     }
 
     private static LanguageConfig text(RecipeSection section, LanguageConfig tiny) {

@@ -82,8 +82,7 @@ public record Recipe(
     /// Reads a recipe.
     ///
     /// @param fileOrName a YAML file, or the name of one of the recipes that come with Saccade
-    /// @param overrides `key=value` assignments applied to it, as in
-    ///   `stages.grpo.optim.lr=1e-4`
+    /// @param overrides `key=value` assignments applied to it, as in `stages.grpo.optim.lr=1e-4`
     public static Recipe load(String fileOrName, List<String> overrides) {
         if (BUILT_IN.contains(fileOrName)) {
             return parse(resource(fileOrName), fileOrName, null, overrides);

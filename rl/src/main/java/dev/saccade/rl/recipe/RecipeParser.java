@@ -37,7 +37,7 @@ final class RecipeParser {
         throw new InputException(
                 source,
                 "a recipe is 'key: value' lines, this is " + node.kind(),
-                "start from one of the recipes in recipes/");
+                "begin with name:, data: and stages:");
     }
 
     private static RecipeNode parseValue(String yaml, String source) {
@@ -155,17 +155,15 @@ final class RecipeParser {
                         yield item;
                     }
                 }
-                if (step.matches("\\d{1,6}")
-                        && Integer.parseInt(step) < sequence.items().size()) {
+                if (step.matches("\\d{1,6}") && Integer.parseInt(step) < sequence.items().size()) {
                     yield sequence.items().get(Integer.parseInt(step));
                 }
                 List<String> names =
                         sequence.items().stream()
-                                .flatMap(
-                                        item ->
-                                                item instanceof RecipeNode.Mapping mapping
-                                                        ? mapping.entries().entrySet().stream()
-                                                        : java.util.stream.Stream.empty())
+                                .flatMap(item ->
+                                        item instanceof RecipeNode.Mapping mapping
+                                                ? mapping.entries().entrySet().stream()
+                                                : java.util.stream.Stream.empty())
                                 .filter(entry -> entry.getKey().equals("name"))
                                 .map(Map.Entry::getValue)
                                 .map(name -> ((RecipeNode.Scalar) name).text() + "")

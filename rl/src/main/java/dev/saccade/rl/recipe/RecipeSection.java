@@ -190,8 +190,7 @@ final class RecipeSection {
         return switch (text.toLowerCase(Locale.ROOT)) {
             case "true" -> true;
             case "false" -> false;
-            default ->
-                    throw wrong(key, "'" + text + "', not true or false", "write true or false");
+            default -> throw wrong(key, "'" + text + "', not true or false", "write true or false");
         };
     }
 
@@ -277,8 +276,7 @@ final class RecipeSection {
     /// A section below this one; an absent one counts as empty.
     RecipeSection section(String key, String... keys) {
         RecipeNode node = entries.get(key);
-        return of(
-                node == null ? new RecipeNode.Scalar(null, place) : node, pathOf(key), keys);
+        return of(node == null ? new RecipeNode.Scalar(null, place) : node, pathOf(key), keys);
     }
 
     /// A section whose keys are the user's own: `name: number` lines.

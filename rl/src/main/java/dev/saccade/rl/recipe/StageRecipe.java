@@ -167,8 +167,8 @@ public record StageRecipe(
                 && (stageStep == steps || (testFreq > 0 && stageStep % testFreq == 0));
     }
 
-    /// Whether the rollouts of the stage's step `stageStep` (from 1) are written: the first, and every
-    /// `rolloutFreq`-th.
+    /// Whether the rollouts of the stage's step `stageStep` (from 1) are written: the first, and
+    /// every `rolloutFreq`-th.
     public boolean writesRolloutsOf(int stageStep) {
         return rolloutFreq > 0 && (stageStep == 1 || stageStep % rolloutFreq == 0);
     }

@@ -20,9 +20,8 @@ public final class AnswerMatcher {
     /// @param predicted what was answered, without `\boxed`
     /// @param groundTruth the right answer, with or without `\boxed`
     public static boolean matches(String predicted, String groundTruth) {
-        if (predicted.isBlank()) {
-            return false;
-        }
-        return Answer.parse(predicted).matches(Answer.parse(groundTruth));
+        Answer answer = Answer.parse(predicted);
+        boolean empty = answer instanceof Answer.Text text && text.text().isEmpty();
+        return !empty && answer.matches(Answer.parse(groundTruth));
     }
 }

@@ -32,9 +32,6 @@ final class AnswerText {
 
     /// The answer in plain characters, blanks single, without what only decorates it.
     static String clean(String raw) {
-        if (raw.length() > LONGEST) {
-            return raw.strip();
-        }
         String text = plainCharacters(raw);
         text = IGNORED.matcher(text).replaceAll("");
         text = text.replace("{,}", ",");

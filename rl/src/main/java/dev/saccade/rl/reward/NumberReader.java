@@ -16,7 +16,7 @@ final class NumberReader {
 
     private static final String DIGITS =
             "(?:\\d{1,3}(?:,\\d{3})+(?!\\d)|\\d{1,3}(?:"
-                    + " \\d{3})+(?![\\d/])|\\d++)(?:\\.\\d*+)?|\\.\\d++";
+                    + " \\d{3})+(?![\\d/])|\\d++)(?:\\.\\d*+)?+|\\.\\d++";
     private static final String POWER =
             "(?:[eE]([+-]?\\d{1,3})(?![\\d.])| ?\\* ?10 ?\\^ ?\\{?([+-]?\\d{1,3})\\}?(?!\\d))?";
     private static final String SIGN = "([+-]?) ?([$€£¥]?) ?";
@@ -150,16 +150,6 @@ final class NumberReader {
         if (clean.length() > AnswerText.LONGEST) {
             return null;
         }
-        Matcher decimal = DECIMAL.matcher(clean);
-        if (decimal.matches()) {
-            @Nullable String power = decimal.group(4) == null ? decimal.group(5) : decimal.group(4);
-            return quantity(
-                    decimal.group(1),
-                    decimal.group(2),
-                    scaled(decimal(decimal.group(3)), power),
-                    BigDecimal.ONE,
-                    decimal.group(6));
-        }
         Matcher slashed = SLASHED.matcher(clean);
         if (slashed.matches()) {
             return mixed(
@@ -183,6 +173,16 @@ final class NumberReader {
                             ? signed(stacked.group(7), decimal(stacked.group(8)))
                             : decimal(stacked.group("d")),
                     stacked.group(10));
+        }
+        Matcher decimal = DECIMAL.matcher(clean);
+        if (decimal.matches()) {
+            @Nullable String power = decimal.group(4) == null ? decimal.group(5) : decimal.group(4);
+            return quantity(
+                    decimal.group(1),
+                    decimal.group(2),
+                    scaled(decimal(decimal.group(3)), power),
+                    BigDecimal.ONE,
+                    decimal.group(6));
         }
         return null;
     }

@@ -43,8 +43,7 @@ public final class RolloutSampler {
     /// Samples `n` responses of each prompt.
     ///
     /// @param options how; its stop tokens are set by the encoder's [RowEncoder#stopTokens()]
-    public Rollouts sample(
-            List<EncodedPrompt> prompts, int n, SamplingOptions options, Keys keys) {
+    public Rollouts sample(List<EncodedPrompt> prompts, int n, SamplingOptions options, Keys keys) {
         long start = System.nanoTime();
         List<Request> requests = new ArrayList<>(prompts.size() * n);
         for (int p = 0; p < prompts.size(); p++) {
@@ -85,7 +84,6 @@ public final class RolloutSampler {
                             responses.get(i),
                             scored.get(i).score()));
         }
-        return new Rollouts(
-                rollouts, failures, generated - start, System.nanoTime() - generated);
+        return new Rollouts(rollouts, failures, generated - start, System.nanoTime() - generated);
     }
 }

@@ -36,12 +36,11 @@ public final class RowEncoder {
         this.turnEnd =
                 tokenizer
                         .id(ChatTemplate.TURN_END)
-                        .orElseThrow(
-                                () ->
-                                        new InputException(
-                                                "tokenizer.json",
-                                                "it has no token " + ChatTemplate.TURN_END,
-                                                "use the tokenizer of a chat model"));
+                        .orElseThrow(() ->
+                                new InputException(
+                                        "tokenizer.json",
+                                        "it has no token " + ChatTemplate.TURN_END,
+                                        "use the tokenizer of a chat model"));
     }
 
     /// The tokenizer that encodes.
@@ -70,7 +69,9 @@ public final class RowEncoder {
         if (tokens.length > maxPromptLength) {
             throw new InputException(
                     row.origin(),
-                    "the prompt has " + tokens.length + " tokens, max_prompt_length is "
+                    "the prompt has "
+                            + tokens.length
+                            + " tokens, max_prompt_length is "
                             + maxPromptLength,
                     "raise max_prompt_length or remove the row");
         }
@@ -95,7 +96,9 @@ public final class RowEncoder {
         if (tokens.length > maxResponseLength) {
             throw new InputException(
                     row.origin(),
-                    "the response has " + tokens.length + " tokens, max_response_length is "
+                    "the response has "
+                            + tokens.length
+                            + " tokens, max_response_length is "
                             + maxResponseLength,
                     "raise max_response_length or remove the row");
         }

@@ -31,10 +31,7 @@ final class RunMetrics implements AutoCloseable {
     private final Map<String, Double> stageSeconds;
     private long lines;
 
-    private RunMetrics(
-            MetricsLog log,
-            TensorBoardWriter board,
-            Earlier earlier) {
+    private RunMetrics(MetricsLog log, TensorBoardWriter board, Earlier earlier) {
         this.log = log;
         this.board = board;
         this.lines = earlier.lines();
@@ -51,8 +48,7 @@ final class RunMetrics implements AutoCloseable {
         MetricsLog log = MetricsLog.open(directory.folder(), state.step());
         try {
             long first = state.step() == 0 ? 0 : state.step() + 1;
-            return new RunMetrics(
-                    log, TensorBoardWriter.open(directory.folder(), first), earlier);
+            return new RunMetrics(log, TensorBoardWriter.open(directory.folder(), first), earlier);
         } catch (RuntimeException e) {
             log.close();
             throw e;
@@ -140,11 +136,10 @@ final class RunMetrics implements AutoCloseable {
     void evaluation(long step, String stage, int stageStep, Map<String, Double> values) {
         log.evaluation(step, stage, stageStep, seconds(), values);
         Map<String, Double> scalars = new LinkedHashMap<>();
-        values.forEach(
-                (name, value) -> {
-                    boolean own = name.startsWith("val") || name.startsWith("test-");
-                    scalars.put(own ? name : "val/" + name, value);
-                });
+        values.forEach((name, value) -> {
+            boolean own = name.startsWith("val") || name.startsWith("test-");
+            scalars.put(own ? name : "val/" + name, value);
+        });
         board.scalars(step, scalars);
         addSeconds(stageSeconds, stage, values.getOrDefault("timing_s/testing", 0.0));
         lines++;

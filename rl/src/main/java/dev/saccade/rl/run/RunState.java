@@ -47,8 +47,7 @@ record RunState(
             Map<String, Double> after,
             Map<String, Double> greedyBefore,
             Map<String, Double> greedyAfter) {
-        static final StageAccuracy NONE =
-                new StageAccuracy(Map.of(), Map.of(), Map.of(), Map.of());
+        static final StageAccuracy NONE = new StageAccuracy(Map.of(), Map.of(), Map.of(), Map.of());
     }
 
     /// The state before the first step.

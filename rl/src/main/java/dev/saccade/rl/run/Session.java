@@ -112,8 +112,7 @@ final class Session implements AutoCloseable {
             Kernels kernels,
             Listener listener,
             BooleanSupplier stop) {
-        return open(
-                directory, recipe, kernels, listener, stop, initial(recipe, kernels, listener));
+        return open(directory, recipe, kernels, listener, stop, initial(recipe, kernels, listener));
     }
 
     /// A session that goes on with a run.
@@ -126,9 +125,14 @@ final class Session implements AutoCloseable {
             loaded = initial(recipe, kernels, listener);
         }
         long step = loaded.state().step();
-        if (step < recipe.totalSteps()) {
-            directory.removeCheckpoints(other -> other > step);
-            directory.removeAfter(step);
+        try {
+            if (step < recipe.totalSteps()) {
+                directory.removeCheckpoints(other -> other > step);
+                directory.removeAfter(step);
+            }
+        } catch (RuntimeException e) {
+            loaded.model().close();
+            throw e;
         }
         return open(directory, recipe, kernels, listener, stop, loaded);
     }
@@ -182,10 +186,10 @@ final class Session implements AutoCloseable {
                 RunState state = RunState.read(checkpoint);
                 Tokenizer tokenizer = Tokenizer.load(checkpoint);
                 Loaded loaded =
-                        new Loaded(
-                                VisionLanguageModel.load(checkpoint, kernels), tokenizer, state);
+                        new Loaded(VisionLanguageModel.load(checkpoint, kernels), tokenizer, state);
                 if (first != null) {
-                    listener.notice(first.getMessage() + " (the run goes on from step " + step + ")");
+                    listener.notice(
+                            first.getMessage() + " (the run goes on from step " + step + ")");
                 }
                 return loaded;
             } catch (InputException e) {
@@ -276,10 +280,13 @@ final class Session implements AutoCloseable {
         int stageStep = state.stageStep();
         while (!stopped && index < recipe.stages().size()) {
             if (stageStep < recipe.stages().get(index).steps()) {
-                stopped = !runStage(index, stageStep);
+                stopped = stop.getAsBoolean() || !runStage(index, stageStep);
             }
             index++;
             stageStep = 0;
+        }
+        if (savedStep > 0) {
+            removeOldCheckpoints();
         }
         Summary summary = summary(!stopped);
         directory.writeSummary(summary);
@@ -336,9 +343,7 @@ final class Session implements AutoCloseable {
         RunState.StageAccuracy before = RunState.StageAccuracy.NONE;
         if (stage.evalData() != null) {
             boolean same =
-                    index > 0
-                            && stage.evalData()
-                                    .equals(recipe.stages().get(index - 1).evalData());
+                    index > 0 && stage.evalData().equals(recipe.stages().get(index - 1).evalData());
             if (same) {
                 RunState.StageAccuracy previous = accuracies.getLast();
                 before =
@@ -363,8 +368,7 @@ final class Session implements AutoCloseable {
                         state.candidates());
     }
 
-    private void step(
-            Stage work, StageRecipe stage, int index, int stageStep, AdamW optimizer) {
+    private void step(Stage work, StageRecipe stage, int index, int stageStep, AdamW optimizer) {
         long start = System.nanoTime();
         long step = state.step() + 1;
         int done = stageStep + 1;
@@ -475,15 +479,11 @@ final class Session implements AutoCloseable {
         Evaluation test = evaluator.evaluate(evaluation.greedy());
         Map<String, Double> both = new LinkedHashMap<>(validation.metrics());
         test.accuracy()
-                .forEach(
-                        (source, value) ->
-                                both.put(
-                                        "test-core/" + source + "/acc/mean@" + evaluation.n(),
-                                        value));
+                .forEach((source, value) ->
+                        both.put("test-core/" + source + "/acc/mean@" + evaluation.n(), value));
         test.greedyAccuracy()
-                .forEach(
-                        (source, value) ->
-                                both.put("test-aux/" + source + "/greedy_acc/mean@1", value));
+                .forEach((source, value) ->
+                        both.put("test-aux/" + source + "/greedy_acc/mean@1", value));
         both.put("timing_s/testing", validation.seconds() + test.seconds());
         writeEvaluation(stage, step, stageStep, validation, both);
         return new Boundary(validation, test.accuracy(), test.greedyAccuracy());
@@ -558,7 +558,8 @@ final class Session implements AutoCloseable {
                     i < state.accuracies().size()
                             ? state.accuracies().get(i)
                             : RunState.StageAccuracy.NONE;
-            int steps = i < state.stage() ? stage.steps() : i == state.stage() ? state.stageStep() : 0;
+            int steps =
+                    i < state.stage() ? stage.steps() : i == state.stage() ? state.stageStep() : 0;
             stages.add(
                     new Summary.Stage(
                             stage.name(),
@@ -597,8 +598,7 @@ final class Session implements AutoCloseable {
                         CheckpointSelection.rankCorrelation(candidates),
                         candidates.size()),
                 best == null ? null : "checkpoints/step-" + best.step(),
-                new Summary.Difference(
-                        state.difference().logProb(), state.difference().entropy()),
+                new Summary.Difference(state.difference().logProb(), state.difference().entropy()),
                 savedStep == 0
                         ? null
                         : new Summary.FinalCheckpoint(

@@ -89,8 +89,7 @@ public record Summary(
 
     /// The text of summary.json. What is undefined is null.
     public String toJson() {
-        JsonMapper mapper =
-                JsonMapper.builder().enable(SerializationFeature.INDENT_OUTPUT).build();
+        JsonMapper mapper = JsonMapper.builder().enable(SerializationFeature.INDENT_OUTPUT).build();
         ObjectNode json = mapper.createObjectNode();
         json.put("name", name);
         json.put("seed", seed);

@@ -116,7 +116,7 @@ public final class GrpoStage implements Stage {
                 updated.difference());
     }
 
-    private Rollouts sample(int stageStep, long step) {
+    Rollouts sample(int stageStep, long step) {
         List<EncodedPrompt> prompts = new ArrayList<>();
         for (Row row : order.batch(stageStep)) {
             prompts.add(context.encoder().prompt(row, context.stage().maxPromptLength()));
@@ -224,8 +224,7 @@ public final class GrpoStage implements Stage {
             Sums sums) {
         List<Rollout> batchRollouts = members.stream().map(rollouts::get).toList();
         List<Prompt> prompts = batchRollouts.stream().map(Rollout::prompt).toList();
-        List<int[]> completions =
-                batchRollouts.stream().map(r -> r.completion().tokens()).toList();
+        List<int[]> completions = batchRollouts.stream().map(r -> r.completion().tokens()).toList();
         TrainingBatch batch = TrainingBatch.pack(context.model().config(), prompts, completions);
         int tokens = batch.targets().length;
         float[] old = new float[tokens];
@@ -293,8 +292,7 @@ public final class GrpoStage implements Stage {
         metrics.put(
                 "response_length/clip_ratio",
                 rollouts.stream()
-                        .mapToDouble(
-                                r -> r.completion().reason() == FinishReason.LENGTH ? 1 : 0)
+                        .mapToDouble(r -> r.completion().reason() == FinishReason.LENGTH ? 1 : 0)
                         .average()
                         .orElse(0));
         putRange(

@@ -52,7 +52,7 @@ final class SamplerCheck {
                 || !Float.isFinite(trained)) {
             throw new IllegalStateException(
                     ("the sampler and the trainer disagree (%s): the %s of token %d of a response"
-                                    + " to %s is %s when sampled and %s when trained, difference %s")
+                         + " to %s is %s when sampled and %s when trained, difference %s")
                             .formatted(
                                     where,
                                     what,

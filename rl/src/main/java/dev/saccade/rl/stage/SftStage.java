@@ -46,8 +46,7 @@ public final class SftStage implements Stage {
         }
         double loss = accumulate(prompts, responses, responseTokens);
         Checks.finite("the loss", loss, stage, stageStep);
-        AdamW.StepResult result =
-                context.optimizer().step(context.learningRate(stageStep), 1);
+        AdamW.StepResult result = context.optimizer().step(context.learningRate(stageStep), 1);
         Checks.finite("the gradient's norm", result.gradNorm(), stage, stageStep);
         double seconds = (System.nanoTime() - start) / 1e9;
 

@@ -22,38 +22,33 @@ record DigitRows(DigitsTask.Sizes sizes, Mixture mixture, long seed) {
 
     private static final List<Subject> SUBJECTS = List.of(Subject.values());
 
-    /// A row and its picture.
+    /// A picture of the data set.
     ///
-    /// @param json the row as the file has it
-    /// @param imagePath where the picture is, from the data set's folder
+    /// @param path where it is, from the data set's folder
     /// @param grid what it shows
     /// @param split whose handwriting
-    /// @param paintNow whether this row's file is the one that brings the picture
-    record DigitRow(
-            Map<String, Object> json,
-            String imagePath,
-            DigitGrid grid,
-            Handwriting.Split split,
-            KeyedRandom paint,
-            boolean paintNow) {}
+    /// @param index which of its kind
+    /// @param kind the file of rows that brings it
+    record Picture(String path, DigitGrid grid, Handwriting.Split split, int index, String kind) {}
 
-    /// The files in the order in which they are written, each with its rows.
+    /// A row.
+    ///
+    /// @param json the row as the file has it
+    /// @param picture what it is about
+    /// @param isNew whether no row before it had this picture
+    record DigitRow(Map<String, Object> json, Picture picture, boolean isNew) {}
+
+    /// The files in the order in which they are written, each with its rows. The connector's rows
+    /// are about the pictures of `rl.jsonl`: no stage before it was told what these show, and
+    /// thousands of files fewer are written.
     SequencedMap<String, Stream<DigitRow>> files() {
+        List<Subject> sums = List.of(Subject.SUM);
         SequencedMap<String, Stream<DigitRow>> files = new LinkedHashMap<>();
         files.put("pretrain.jsonl", rows(sizes.pretrain(), this::pretrain));
-        files.put(
-                "sft.jsonl",
-                rows(sizes.sft(), index -> supervised("sft", index, COLD_START_SUBJECTS, mixture)));
-        files.put(
-                "rl.jsonl",
-                rows(sizes.rl(), index -> asked("rl", "rl", index, List.of(Subject.SUM))));
-        files.put(
-                "rl-all.jsonl", rows(sizes.rl(), index -> asked("rl-all", "rl", index, SUBJECTS)));
-        files.put(
-                "connector.jsonl",
-                rows(
-                        sizes.connector(),
-                        index -> supervised("connector", index, SUBJECTS, Mixture.READING)));
+        files.put("sft.jsonl", rows(sizes.sft(), this::coldStart));
+        files.put("rl.jsonl", rows(sizes.rl(), index -> asked("rl", index, sums)));
+        files.put("rl-all.jsonl", rows(sizes.rl(), index -> asked("rl-all", index, SUBJECTS)));
+        files.put("connector.jsonl", rows(sizes.connector(), this::connector));
         files.put(
                 "validation.jsonl",
                 rows(
@@ -67,6 +62,15 @@ record DigitRows(DigitsTask.Sizes sizes, Mixture mixture, long seed) {
         return files;
     }
 
+    /// Paints a picture, [DigitGrid#PIXELS] by [DigitGrid#PIXELS] grey.
+    byte[] paint(Picture picture, Handwriting handwriting) {
+        return picture.grid()
+                .paint(
+                        handwriting,
+                        picture.split(),
+                        random(picture.kind() + " hands", picture.index()));
+    }
+
     private interface RowMaker {
         DigitRow row(int index);
     }
@@ -77,119 +81,102 @@ record DigitRows(DigitsTask.Sizes sizes, Mixture mixture, long seed) {
 
     /// A row that only reads, or reads and works on a subject's question.
     private DigitRow pretrain(int index) {
-        KeyedRandom random = KeyedRandom.of(seed, "pretrain", index);
-        DigitGrid grid = grid("pretrain", index);
-        boolean works = index % 2 == 1;
-        Question question =
-                works
-                        ? draw(SUBJECTS, random).ask(grid, random)
-                        : new Question(Subject.POSITION, "Read the digits.", "", grid.reading());
-        String thinking = Trace.see(grid) + (works ? " " + question.work() : "");
-        return row(
-                "pretrain",
-                "pretrain",
-                index,
-                works ? question.subject().dataSource() : "read",
-                grid,
-                Handwriting.Split.TRAIN,
-                question,
-                works ? "work" : "read",
-                thinking + "</think>");
+        KeyedRandom random = random("pretrain", index);
+        Picture picture = picture("pretrain", Handwriting.Split.TRAIN, index);
+        String reading = Trace.see(picture.grid());
+        if (index % 2 == 0) {
+            Question question = Question.read(picture.grid());
+            return row("pretrain", index, picture, question, "read", reading + "</think>");
+        }
+        Question question = draw(SUBJECTS, random).ask(picture.grid(), random);
+        String response = "%s %s</think>".formatted(reading, question.work());
+        return row("pretrain", index, picture, question, "work", response);
     }
 
-    private DigitRow supervised(String file, int index, List<Subject> subjects, Mixture traces) {
-        KeyedRandom random = KeyedRandom.of(seed, file, index);
-        DigitGrid grid = grid(file, index);
-        Question question = draw(subjects, random).ask(grid, random);
+    private DigitRow coldStart(int index) {
+        Picture picture = picture("sft", Handwriting.Split.TRAIN, index);
+        return supervised("sft", index, picture, COLD_START_SUBJECTS, mixture);
+    }
+
+    private DigitRow connector(int index) {
+        Picture picture = picture("rl", Handwriting.Split.TRAIN, index % sizes.rl());
+        return supervised("connector", index, picture, SUBJECTS, Mixture.READING);
+    }
+
+    private DigitRow supervised(
+            String file, int index, Picture picture, List<Subject> subjects, Mixture traces) {
+        KeyedRandom random = random(file, index);
+        Question question = draw(subjects, random).ask(picture.grid(), random);
         Trace trace = traces.draw(random);
-        String response =
-                "%s</think>\\boxed{%s}"
-                        .formatted(trace.thinking(grid, question, random), question.answer());
+        String thinking = trace.thinking(picture.grid(), question, random);
         return row(
                 file,
-                file,
                 index,
-                question.subject().dataSource(),
-                grid,
-                Handwriting.Split.TRAIN,
+                picture,
                 question,
                 trace.name().toLowerCase(Locale.ROOT),
-                response);
+                "%s</think>\\boxed{%s}".formatted(thinking, question.answer()));
     }
 
-    private DigitRow asked(String file, String pictures, int index, List<Subject> subjects) {
-        KeyedRandom random = KeyedRandom.of(seed, file, index);
-        DigitGrid grid = grid(pictures, index);
-        Question question = draw(subjects, random).ask(grid, random);
-        return row(
-                file,
-                pictures,
-                index,
-                question.subject().dataSource(),
-                grid,
-                Handwriting.Split.TRAIN,
-                question,
-                null,
-                null);
+    private DigitRow asked(String file, int index, List<Subject> subjects) {
+        KeyedRandom random = random(file, index);
+        Picture picture = picture("rl", Handwriting.Split.TRAIN, index);
+        Question question = draw(subjects, random).ask(picture.grid(), random);
+        return row(file, index, picture, question, null, null);
     }
 
     /// A held-out row; the subjects take turns, so that each has as many.
     private DigitRow judged(String file, Handwriting.Split split, int index) {
-        KeyedRandom random = KeyedRandom.of(seed, file, index);
-        DigitGrid grid = grid(file, index);
-        Question question = SUBJECTS.get(index % SUBJECTS.size()).ask(grid, random);
-        return row(
-                file,
-                file,
-                index,
-                question.subject().dataSource(),
-                grid,
+        KeyedRandom random = random(file, index);
+        Picture picture = picture(file, split, index);
+        Question question = SUBJECTS.get(index % SUBJECTS.size()).ask(picture.grid(), random);
+        return row(file, index, picture, question, null, null);
+    }
+
+    private Picture picture(String kind, Handwriting.Split split, int index) {
+        return new Picture(
+                "images/%s/%05d.png".formatted(kind, index),
+                DigitGrid.draw(random(kind + " cells", index)),
                 split,
-                question,
-                null,
-                null);
+                index,
+                kind);
     }
 
-    private DigitGrid grid(String pictures, int index) {
-        return DigitGrid.draw(KeyedRandom.of(seed, pictures + " cells", index));
-    }
-
-    private DigitRow row(
+    private static DigitRow row(
             String file,
-            String pictures,
             int index,
-            String dataSource,
-            DigitGrid grid,
-            Handwriting.Split split,
+            Picture picture,
             Question question,
             @Nullable String trace,
             @Nullable String response) {
-        String imagePath = "images/%s/%05d.png".formatted(pictures, index);
+        Map<String, Object> message = new LinkedHashMap<>();
+        message.put("role", "user");
+        message.put("content", question.text() + "<image>");
+        Map<String, Object> reward = new LinkedHashMap<>();
+        reward.put("style", "rule");
+        reward.put("ground_truth", question.answer());
         Map<String, Object> extra = new LinkedHashMap<>();
         extra.put("index", index);
         extra.put("split", file);
-        extra.put("cells", grid.reading());
+        extra.put("cells", picture.grid().reading());
         if (trace != null) {
             extra.put("trace", trace);
         }
         Map<String, Object> json = new LinkedHashMap<>();
-        json.put("data_source", dataSource);
-        Map<String, Object> message = new LinkedHashMap<>();
-        message.put("role", "user");
-        message.put("content", question.text() + "<image>");
+        json.put("data_source", question.dataSource());
         json.put("prompt", List.of(message));
-        json.put("images", List.of(Map.of("path", imagePath)));
+        json.put("images", List.of(Map.of("path", picture.path())));
         json.put("ability", "digits");
-        Map<String, Object> reward = new LinkedHashMap<>();
-        reward.put("style", "rule");
-        reward.put("ground_truth", question.answer());
         json.put("reward_model", reward);
         json.put("extra_info", extra);
         if (response != null) {
             json.put("response", response);
         }
-        KeyedRandom paint = KeyedRandom.of(seed, pictures + " handwriting", index);
-        return new DigitRow(json, imagePath, grid, split, paint, file.equals(pictures));
+        return new DigitRow(json, picture, file.equals(picture.kind()));
+    }
+
+    private KeyedRandom random(String purpose, int index) {
+        return KeyedRandom.of(seed, purpose, index);
     }
 
     private static Subject draw(List<Subject> subjects, KeyedRandom random) {

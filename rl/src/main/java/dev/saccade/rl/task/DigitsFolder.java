@@ -135,13 +135,13 @@ final class DigitsFolder {
                         (Iterable<DigitRows.DigitRow>) file.getValue()::iterator) {
                     out.write(JSON.writeValueAsString(row.json()));
                     out.write('\n');
-                    if (row.paintNow()) {
-                        Path image = target.resolve(row.imagePath());
+                    if (row.isNew()) {
+                        Path image = target.resolve(row.picture().path());
                         Path images = image.getParent();
                         if (images != null && made.add(images)) {
                             Files.createDirectories(images);
                         }
-                        byte[] pixels = row.grid().paint(handwriting, row.split(), row.paint());
+                        byte[] pixels = rows.paint(row.picture(), handwriting);
                         Files.write(
                                 image, GreyPng.encode(DigitGrid.PIXELS, DigitGrid.PIXELS, pixels));
                         pictures++;

@@ -14,7 +14,7 @@ import java.util.List;
 /// | `sft.jsonl` | cold start: answers of a [Mixture] of ways to think; two of five are sums | train |
 /// | `rl.jsonl` | sums only, no response | train |
 /// | `rl-all.jsonl` | all four subjects over the pictures of `rl.jsonl`, no response | train |
-/// | `connector.jsonl` | answers that read the digits, four subjects | train |
+/// | `connector.jsonl` | answers that read the digits of the pictures of `rl.jsonl`, four subjects | train |
 /// | `validation.jsonl`, `test.jsonl` | four subjects, no response | held out |
 ///
 /// The rows follow [dev.saccade.rl.data.DataSet]; the pictures are grey PNG files of 56x56 under

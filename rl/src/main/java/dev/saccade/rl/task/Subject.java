@@ -23,7 +23,8 @@ public enum Subject {
                 first = false;
             }
             String text = random.nextInt(2) == 0 ? "What is the sum?" : "What is the total?";
-            return new Question(this, text, work.append('.').toString(), String.valueOf(sum));
+            return new Question(
+                    dataSource(), text, work.append('.').toString(), String.valueOf(sum));
         }
     },
 
@@ -34,7 +35,7 @@ public enum Subject {
             boolean largest = random.nextInt(2) == 0;
             int answer = largest ? Collections.max(grid.digits()) : Collections.min(grid.digits());
             return new Question(
-                    this,
+                    dataSource(),
                     "Which digit is %s?".formatted(largest ? "largest" : "smallest"),
                     "%s %d.".formatted(largest ? "Largest" : "Smallest", answer),
                     String.valueOf(answer));
@@ -52,7 +53,7 @@ public enum Subject {
                             .map(String::valueOf)
                             .toList();
             return new Question(
-                    this,
+                    dataSource(),
                     "How many %s digits?".formatted(remainder == 0 ? "even" : "odd"),
                     "%s %s."
                             .formatted(
@@ -72,7 +73,7 @@ public enum Subject {
             String side = cell % DigitGrid.SIDE == 0 ? "left" : "right";
             int answer = grid.cells().get(cell);
             return new Question(
-                    this,
+                    dataSource(),
                     "What digit is at the %s %s?".formatted(top ? "top" : "bottom", side),
                     "%s %s %d.".formatted(top ? "Top" : "Bottom", side, answer),
                     String.valueOf(answer));

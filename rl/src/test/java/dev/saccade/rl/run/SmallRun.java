@@ -7,6 +7,7 @@ import dev.saccade.rl.recipe.Recipe;
 import java.awt.image.BufferedImage;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -116,25 +117,29 @@ public final class SmallRun {
     }
 
     /// What a run does on a device with some workers.
-    interface Work<T> {
+    public interface Work<T> {
+        /// The work.
         T on(Kernels kernels);
     }
 
-    static <T> T withWorkers(int workers, Work<T> work) {
+    /// Does the work on a device with some workers.
+    public static <T> T withWorkers(int workers, Work<T> work) {
         try (HostDevice device = HostDevice.open(workers)) {
             return work.on(Kernels.of(device));
         }
     }
 
     /// Every file of a run with its bytes, the lines' times taken out.
-    static Map<String, String> contents(Path run) {
+    public static Map<String, String> contents(Path run) {
         Map<String, String> contents = new TreeMap<>();
         try (Stream<Path> files = Files.walk(run)) {
             for (Path file : files.filter(Files::isRegularFile).toList()) {
                 String name = run.relativize(file).toString();
                 if (!name.equals("run.lock") && !name.contains("tensorboard")) {
                     contents.put(
-                            name, withoutTimes(name, Files.readString(file, java.nio.charset.StandardCharsets.ISO_8859_1)));
+                            name,
+                            withoutTimes(
+                                    name, Files.readString(file, StandardCharsets.ISO_8859_1)));
                 }
             }
         } catch (IOException e) {
@@ -149,7 +154,8 @@ public final class SmallRun {
         }
         return name.equals("metrics.jsonl")
                 ? text.replaceAll(
-                        "\"(time|timing_s/[a-z_]+|perf/throughput|perf/time_per_step)\" ?: ?[0-9.Ee-]+",
+                        "\"(time|timing_s/[a-z_]+|perf/throughput|perf/time_per_step)\" ?:"
+                            + " ?[0-9.Ee-]+",
                         "")
                 : text;
     }

@@ -29,8 +29,22 @@ final class TrainerTest {
     private Path folder = Path.of("");
     private Path data = Path.of("");
     private Path whole = Path.of("");
-    private Summary summary = new Summary("", 0, "", 0, 0, "", List.of(), List.of(),
-            new Summary.Selection("", 0, 0), null, new Summary.Difference(0, 0), null, 0, false);
+    private Summary summary =
+            new Summary(
+                    "",
+                    0,
+                    "",
+                    0,
+                    0,
+                    "",
+                    List.of(),
+                    List.of(),
+                    new Summary.Selection("", 0, 0),
+                    null,
+                    new Summary.Difference(0, 0),
+                    null,
+                    0,
+                    false);
 
     /// The run that was never stopped, with which the others are compared.
     @BeforeAll
@@ -85,11 +99,10 @@ final class TrainerTest {
         Map<String, String> expected = SmallRun.contents(whole);
         Map<String, String> found = SmallRun.contents(run);
         assertThat(found.keySet()).isEqualTo(expected.keySet());
-        expected.forEach(
-                (name, content) ->
-                        assertThat(content.equals(found.get(name)))
-                                .as(name + " is the same in both runs")
-                                .isTrue());
+        expected.forEach((name, content) ->
+                assertThat(content.equals(found.get(name)))
+                        .as(name + " is the same in both runs")
+                        .isTrue());
     }
 
     @Test
@@ -270,13 +283,9 @@ final class TrainerTest {
     void rowsWithoutResponseAreRefusedBeforeAnythingRuns() {
         Path run = folder.resolve("no-response");
         Recipe recipe = recipe("stages.last.data=rl.jsonl");
-        assertThatThrownBy(
-                        () ->
-                                SmallRun.withWorkers(
-                                        1,
-                                        kernels ->
-                                                Trainer.run(
-                                                        recipe, run, kernels, Listener.SILENT)))
+        assertThatThrownBy(() ->
+                        SmallRun.withWorkers(
+                                1, kernels -> Trainer.run(recipe, run, kernels, Listener.SILENT)))
                 .isInstanceOf(InputException.class)
                 .hasMessageContaining("rl.jsonl")
                 .hasMessageContaining("no response");
@@ -291,10 +300,9 @@ final class TrainerTest {
         Map<String, byte[]> before = Weights.of(run.resolve("checkpoints/step-8"));
         Map<String, byte[]> after = Weights.of(run.resolve("checkpoints/step-13"));
         assertThat(after.keySet()).isEqualTo(before.keySet());
-        after.forEach(
-                (name, bytes) ->
-                        assertThat(java.util.Arrays.equals(bytes, before.get(name)))
-                                .as(name)
-                                .isEqualTo(!name.contains("multi_modal_projector")));
+        after.forEach((name, bytes) ->
+                assertThat(java.util.Arrays.equals(bytes, before.get(name)))
+                        .as(name)
+                        .isEqualTo(!name.contains("multi_modal_projector")));
     }
 }

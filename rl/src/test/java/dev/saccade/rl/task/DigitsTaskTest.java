@@ -214,19 +214,55 @@ final class DigitsTaskTest {
     }
 
     @Test
-    void picturesShowHandwritingOfTheirSplitInTheirCells() {
-        for (Row row : read("test.jsonl").rows()) {
+    void heldOutPicturesShowHeldOutHandwritingInTheirCells() {
+        Handwriting handwriting = Handwriting.read();
+        for (Row row : read("test.jsonl").rows().subList(0, 12)) {
             RgbImage image = row.loadImages().getFirst();
             for (int cell = 0; cell < 4; cell++) {
-                long ink = 0;
-                for (int y = 0; y < 28; y++) {
-                    for (int x = 0; x < 28; x++) {
-                        ink += image.rgb(cell % 2 * 28 + x, cell / 2 * 28 + y) & 0xff;
-                    }
+                char digit = cells(row).charAt(cell);
+                if (digit == '_') {
+                    assertThat(isBlank(image, cell)).isTrue();
+                    continue;
                 }
-                assertThat(ink > 0).isEqualTo(cells(row).charAt(cell) != '_');
+                assertThat(isFrom(handwriting, Handwriting.Split.TEST, digit - '0', image, cell))
+                        .isTrue();
+                assertThat(isFrom(handwriting, Handwriting.Split.TRAIN, digit - '0', image, cell))
+                        .isFalse();
             }
         }
+    }
+
+    private static boolean isBlank(RgbImage image, int cell) {
+        for (int i = 0; i < 784; i++) {
+            if (image.rgb(cell % 2 * 28 + i % 28, cell / 2 * 28 + i / 28) != 0) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /// Whether a cell shows one of a split's images of a digit, moved by up to three pixels.
+    private static boolean isFrom(
+            Handwriting handwriting, Handwriting.Split split, int digit, RgbImage image, int cell) {
+        for (int index = 0; index < handwriting.count(split, digit); index++) {
+            for (int shift = 0; shift < 49; shift++) {
+                int shiftX = shift % 7 - 3;
+                int shiftY = shift / 7 - 3;
+                boolean same = true;
+                for (int i = 0; same && i < 784; i++) {
+                    int x = i % 28 - shiftX;
+                    int y = i / 28 - shiftY;
+                    boolean inside = x >= 0 && x < 28 && y >= 0 && y < 28;
+                    int ink = inside ? handwriting.ink(split, digit, index, x, y) : 0;
+                    int rgb = image.rgb(cell % 2 * 28 + i % 28, cell / 2 * 28 + i / 28);
+                    same = rgb == ink * 0x010101;
+                }
+                if (same) {
+                    return true;
+                }
+            }
+        }
+        return false;
     }
 
     @Test

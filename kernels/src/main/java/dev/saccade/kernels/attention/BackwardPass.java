@@ -1,0 +1,324 @@
+package dev.saccade.kernels.attention;
+
+import static dev.saccade.kernels.attention.Attention.KEY_BLOCK;
+
+import dev.saccade.engine.HostMemory;
+import dev.saccade.kernels.internal.Lanes;
+import dev.saccade.kernels.internal.VectorMath;
+
+import java.lang.foreign.MemorySegment;
+
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
+
+/// The backward pass of one sequence and key-value head.
+///
+/// With the probabilities p = exp(scale * q.k - lse) computed again, and the constant of a row D =
+/// dO.o: `dS = scale * p * (dO.v - D)`, `dq = dS k`, `dk = dS^T q`, `dv = p^T dO`. Queries are
+/// taken in chunks in order, keys in blocks in order; an element of dq is one chain over the keys,
+/// one of dk or dv is one chain over the queries in order and each query's heads of the group in
+/// order.
+final class BackwardPass {
+    /// Floats of queries that a chunk holds, so that they and their gradients stay in the cache.
+    private static final int CHUNK_FLOATS = 8192;
+
+    private static final int LENGTH = Lanes.LENGTH;
+    private static final FloatVector ZERO = FloatVector.zero(Lanes.SPECIES);
+    private static final FloatVector INDEX = ZERO.addIndex(1);
+
+    private final int heads;
+    private final int kvHeads;
+    private final int group;
+    private final int headDim;
+    private final boolean causal;
+    private final float scale;
+    private final long q;
+    private final long k;
+    private final long v;
+    private final long o;
+    private final long lse;
+    private final long dO;
+    private final long dq;
+    private final long dk;
+    private final long dv;
+
+    // Where the parts of a worker's scratch memory begin, in bytes.
+    private final long keysAt;
+    private final long valuesAt;
+    private final long queriesAt;
+    private final long upstreamAt;
+    private final long gradientAt;
+    private final long probabilitiesAt;
+    private final long slopesAt;
+    private final long constantsAt;
+    private final long lseAt;
+    private final long shuffleAt;
+    private final long scratchBytes;
+
+    BackwardPass(
+            Attention.Shape shape,
+            long q,
+            long k,
+            long v,
+            long o,
+            long lse,
+            long dO,
+            long dq,
+            long dk,
+            long dv) {
+        this.heads = shape.heads();
+        this.kvHeads = shape.kvHeads();
+        this.group = heads / kvHeads;
+        this.headDim = shape.headDim();
+        this.causal = shape.causal();
+        this.scale = shape.scale();
+        this.q = q;
+        this.k = k;
+        this.v = v;
+        this.o = o;
+        this.lse = lse;
+        this.dO = dO;
+        this.dq = dq;
+        this.dk = dk;
+        this.dv = dv;
+        long rows = (long) chunkQueries() * group;
+        long transposed = 4L * Transpose.rows(headDim) * KEY_BLOCK;
+        long packed = ForwardPass.aligned(4 * rows * headDim);
+        keysAt = 0;
+        valuesAt = keysAt + transposed;
+        queriesAt = valuesAt + transposed;
+        upstreamAt = queriesAt + packed;
+        gradientAt = upstreamAt + packed;
+        probabilitiesAt = gradientAt + packed;
+        slopesAt = probabilitiesAt + rows * Tile.SCORE_PITCH;
+        constantsAt = slopesAt + rows * Tile.SCORE_PITCH;
+        lseAt = constantsAt + ForwardPass.aligned(4 * rows);
+        shuffleAt = lseAt + ForwardPass.aligned(4 * rows);
+        scratchBytes = shuffleAt + Transpose.SCRATCH_BYTES;
+    }
+
+    private int chunkQueries() {
+        return Math.clamp(CHUNK_FLOATS / ((long) headDim * group), 1, 128);
+    }
+
+    /// What a worker needs.
+    long scratchBytes() {
+        return scratchBytes;
+    }
+
+    /// Writes dq of all queries of a sequence, for the heads that read one key-value head, and dk
+    /// and dv of that head.
+    void run(Attention.Sequences sequences, int sequence, int kvHead, long scratch) {
+        int queryLength = sequences.queryLength()[sequence];
+        int keyLength = sequences.keyLength()[sequence];
+        long pitch = 4L * kvHeads * headDim;
+        long keyOffset = pitch * sequences.keyStart()[sequence] + 4L * headDim * kvHead;
+        for (int key = 0; key < keyLength; key++) {
+            long at = keyOffset + pitch * key;
+            HostMemory.segment(dk + at, 4L * headDim).fill((byte) 0);
+            HostMemory.segment(dv + at, 4L * headDim).fill((byte) 0);
+        }
+        int chunk = chunkQueries();
+        for (int query = 0; query < queryLength; query += chunk) {
+            int queries = Math.min(chunk, queryLength - query);
+            long firstRow = (long) sequences.queryStart()[sequence] + query;
+            long target = heads * firstRow + (long) kvHead * group;
+            pack(queries, target, scratch);
+            int position = keyLength - queryLength + query;
+            int seen = causal ? position + queries : keyLength;
+            for (int block = 0; block < seen; block += KEY_BLOCK) {
+                int keys = Math.min(KEY_BLOCK, seen - block);
+                int visible = causal ? position + 1 - block : KEY_BLOCK;
+                block(queries * group, keys, visible, keyOffset + pitch * block, pitch, scratch);
+            }
+            long bytes = 4L * headDim * group;
+            for (int i = 0; i < queries; i++) {
+                copy(
+                        scratch + gradientAt + bytes * i,
+                        dq + 4L * headDim * (target + (long) heads * i),
+                        bytes);
+            }
+        }
+    }
+
+    /// Copies a chunk's q and dO to scratch memory, one row a query and head, and computes D.
+    ///
+    /// @param target the first row's index in q, of the rows of all heads
+    private void pack(int queries, long target, long scratch) {
+        long bytes = 4L * headDim * group;
+        float[] partial = new float[Lanes.VIRTUAL];
+        for (int i = 0; i < queries; i++) {
+            long row = target + (long) heads * i;
+            copy(q + 4L * headDim * row, scratch + queriesAt + bytes * i, bytes);
+            copy(dO + 4L * headDim * row, scratch + upstreamAt + bytes * i, bytes);
+            for (int member = 0; member < group; member++) {
+                long at = 4L * headDim * (row + member);
+                long slot = 4L * (i * (long) group + member);
+                Lanes.set(scratch + constantsAt + slot, product(dO + at, o + at, partial));
+                Lanes.set(scratch + lseAt + slot, Lanes.get(lse + 4 * (row + member)));
+            }
+        }
+        HostMemory.segment(scratch + gradientAt, bytes * queries).fill((byte) 0);
+    }
+
+    /// The inner product of two rows, in 16 interleaved partial sums.
+    private float product(long a, long b, float[] partial) {
+        for (int part = 0; part < Lanes.VIRTUAL; part += LENGTH) {
+            FloatVector sum = ZERO;
+            int i = part;
+            for (; i + LENGTH <= headDim; i += Lanes.VIRTUAL) {
+                sum = Lanes.load(a + 4L * i).fma(Lanes.load(b + 4L * i), sum);
+            }
+            if (i < headDim) {
+                VectorMask<Float> mask = Lanes.first(headDim - i);
+                sum = Lanes.load(a + 4L * i, mask).fma(Lanes.load(b + 4L * i, mask), sum);
+            }
+            sum.intoArray(partial, part);
+        }
+        return Lanes.tree(partial);
+    }
+
+    /// One block of keys for all rows of the chunk.
+    ///
+    /// @param visible how many of the block's keys row r sees, if causal, is r / group + visible
+    /// @param offset of the block's first key in k, v, dk and dv, in bytes
+    private void block(int rows, int keys, int visible, long offset, long pitch, long scratch) {
+        long shuffle = scratch + shuffleAt;
+        Transpose.block(keys, headDim, k + offset, pitch, scratch + keysAt, shuffle);
+        Transpose.block(keys, headDim, v + offset, pitch, scratch + valuesAt, shuffle);
+        int first = firstRow(0, visible);
+        long rowBytes = 4L * headDim;
+        long scores = scratch + probabilitiesAt;
+        long slopes = scratch + slopesAt;
+        Tile.scores(
+                rows - first,
+                headDim,
+                scratch + queriesAt + rowBytes * first,
+                scratch + keysAt,
+                scores + Tile.SCORE_PITCH * first);
+        Tile.scores(
+                rows - first,
+                headDim,
+                scratch + upstreamAt + rowBytes * first,
+                scratch + valuesAt,
+                slopes + Tile.SCORE_PITCH * first);
+        for (int row = first; row < rows; row++) {
+            slope(row, count(row, keys, visible), scratch);
+        }
+        queryGradients(first, rows, keys, visible, offset, pitch, scratch);
+        keyGradients(rows, keys, visible, offset, pitch, scratch);
+    }
+
+    /// The first row of the chunk that sees key `key` of the block.
+    private int firstRow(int key, int visible) {
+        return causal ? Math.max(0, key + 1 - visible) * group : 0;
+    }
+
+    private int count(int row, int keys, int visible) {
+        return causal ? Math.min(keys, row / group + visible) : keys;
+    }
+
+    /// Turns a row's q.k into p and its dO.v into dS; both are 0 where the row sees no key.
+    private void slope(int row, int count, long scratch) {
+        long scores = scratch + probabilitiesAt + Tile.SCORE_PITCH * row;
+        long slopes = scratch + slopesAt + Tile.SCORE_PITCH * row;
+        float rowLse = Lanes.get(scratch + lseAt + 4L * row);
+        float constant = Lanes.get(scratch + constantsAt + 4L * row);
+        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
+            FloatVector s = Lanes.load(scores + 4L * j).mul(scale).sub(rowLse);
+            FloatVector p = VectorMath.exp(s);
+            FloatVector dS = Lanes.load(slopes + 4L * j).sub(constant).mul(p).mul(scale);
+            if (count < KEY_BLOCK) {
+                VectorMask<Float> seen = INDEX.compare(VectorOperators.LT, (float) (count - j));
+                p = ZERO.blend(p, seen);
+                dS = ZERO.blend(dS, seen);
+            }
+            Lanes.store(p, scores + 4L * j);
+            Lanes.store(dS, slopes + 4L * j);
+        }
+    }
+
+    /// dq += dS k.
+    private void queryGradients(
+            int first, int rows, int keys, int visible, long offset, long pitch, long scratch) {
+        long rowBytes = 4L * headDim;
+        int row = first;
+        for (; row + Tile.ROWS <= rows; row += Tile.ROWS) {
+            Tile.accumulate4(
+                    count(row, keys, visible),
+                    count(row + 1, keys, visible),
+                    count(row + 2, keys, visible),
+                    count(row + 3, keys, visible),
+                    headDim,
+                    scratch + slopesAt + Tile.SCORE_PITCH * row,
+                    Tile.SCORE_PITCH,
+                    4,
+                    k + offset,
+                    pitch,
+                    scratch + gradientAt + rowBytes * row,
+                    rowBytes);
+        }
+        for (; row < rows; row++) {
+            Tile.accumulate1(
+                    count(row, keys, visible),
+                    headDim,
+                    scratch + slopesAt + Tile.SCORE_PITCH * row,
+                    4,
+                    k + offset,
+                    pitch,
+                    scratch + gradientAt + rowBytes * row);
+        }
+    }
+
+    /// dk += dS^T q and dv += p^T dO, over the rows from the first that sees the key.
+    private void keyGradients(
+            int rows, int keys, int visible, long offset, long pitch, long scratch) {
+        long rowBytes = 4L * headDim;
+        int key = 0;
+        for (; key < keys; key += Tile.ROWS) {
+            int first = firstRow(key, visible);
+            int count = rows - first;
+            long at = Tile.SCORE_PITCH * first + 4L * key;
+            long target = offset + pitch * key;
+            long slopes = scratch + slopesAt + at;
+            long probabilities = scratch + probabilitiesAt + at;
+            long queries = scratch + queriesAt + rowBytes * first;
+            long upstream = scratch + upstreamAt + rowBytes * first;
+            if (key + Tile.ROWS <= keys) {
+                sum4(count, slopes, queries, dk + target, pitch);
+                sum4(count, probabilities, upstream, dv + target, pitch);
+            } else {
+                for (int rest = 0; rest < keys - key; rest++) {
+                    long to = target + pitch * rest;
+                    sum1(count, slopes + 4L * rest, queries, dk + to);
+                    sum1(count, probabilities + 4L * rest, upstream, dv + to);
+                }
+            }
+        }
+    }
+
+    private void sum4(int count, long factors, long rows, long sums, long pitch) {
+        Tile.accumulate4(
+                count,
+                count,
+                count,
+                count,
+                headDim,
+                factors,
+                4,
+                Tile.SCORE_PITCH,
+                rows,
+                4L * headDim,
+                sums,
+                pitch);
+    }
+
+    private void sum1(int count, long factors, long rows, long sum) {
+        Tile.accumulate1(count, headDim, factors, Tile.SCORE_PITCH, rows, 4L * headDim, sum);
+    }
+
+    private static void copy(long from, long to, long bytes) {
+        MemorySegment.copy(HostMemory.SPACE, from, HostMemory.SPACE, to, bytes);
+    }
+}
