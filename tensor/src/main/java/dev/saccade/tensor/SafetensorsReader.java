@@ -98,6 +98,7 @@ public final class SafetensorsReader implements AutoCloseable {
     /// Maps a file and checks its header.
     ///
     /// @throws InputException naming the file and what is wrong with it
+    @SuppressWarnings("MustBeClosedChecker") // the reader closes the arena
     public static SafetensorsReader open(Path file) {
         if (Files.isDirectory(file)) {
             throw new InputException(

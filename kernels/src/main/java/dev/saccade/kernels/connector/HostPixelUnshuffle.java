@@ -30,8 +30,8 @@ final class HostPixelUnshuffle implements PixelUnshuffle {
                 patches * width,
                 (_, begin, end) -> {
                     for (int tile = begin; tile < end; tile++) {
-                        long rows = from + 4 * width * ((1 + patches) * tile + 1);
-                        move(grid, width, rows, to + 4 * width * patches * tile, true);
+                        long rows = from + 4L * width * ((1 + patches) * tile + 1);
+                        move(grid, width, rows, to + 4L * width * patches * tile, true);
                     }
                 });
     }
@@ -47,9 +47,9 @@ final class HostPixelUnshuffle implements PixelUnshuffle {
                 patches * width,
                 (_, begin, end) -> {
                     for (int tile = begin; tile < end; tile++) {
-                        long token = to + 4 * width * (1 + patches) * tile;
+                        long token = to + 4L * width * (1 + patches) * tile;
                         HostMemory.segment(token, 4L * width).fill((byte) 0);
-                        long folded = from + 4 * width * patches * tile;
+                        long folded = from + 4L * width * patches * tile;
                         move(grid, width, token + 4L * width, folded, false);
                     }
                 });

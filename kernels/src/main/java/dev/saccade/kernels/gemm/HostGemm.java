@@ -1,33 +1,47 @@
 package dev.saccade.kernels.gemm;
 
-import static dev.saccade.kernels.internal.Lanes.LENGTH;
-import static dev.saccade.kernels.internal.Lanes.SPECIES;
-
-import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-import dev.saccade.kernels.activation.Activation;
-import dev.saccade.kernels.internal.Lanes;
-import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
+
 import org.jspecify.annotations.Nullable;
 
-/// The product on the CPU: B is packed into panels of two vectors, a register tile of 8 rows walks
-/// K once, and the epilogue reads the finished tile from a scratch line in the first cache.
+/// The product on the CPU. C is cut into a grid of regions, one a worker ([Grid]); a worker walks
+/// its region so that what it reads most often is in the nearest cache:
+///
+/// ```
+/// for each chunk of B's columns      packed once, third cache
+///   for each block of A's rows       packed, second cache
+///     for each panel of the chunk    second cache
+///       for each tile of the block   registers, k from 0 to K - 1
+/// ```
 final class HostGemm implements Gemm {
-    private static final int ROWS = 8;
-    private static final int COLUMNS = 2 * LENGTH;
-    private static final int FLOAT = Float.BYTES;
-    private static final long TILE_BYTES = (long) ROWS * COLUMNS * FLOAT;
-    private static final long DISPATCH = 1L << 16;
+    private static final int BLOCK_FLOATS = 1 << 16;
+    private static final int CHUNK_FLOATS = 1 << 20;
 
     private final HostDevice device;
-    private final Activation activation;
+    private final Workspace[] workspaces;
+
+    /// A worker's packed operands and tiles.
+    private static final class Workspace {
+        private final float[] block = new float[Operand.BLOCK];
+        private final float[] tile = new float[RegisterTile.FLOATS];
+        private final float[] otherTile = new float[RegisterTile.FLOATS];
+        private float[] a = new float[0];
+        private float[] b = new float[0];
+        private float[] other = new float[0];
+
+        private static float[] grown(float[] array, int floats) {
+            return array.length >= floats ? array : new float[floats];
+        }
+    }
 
     HostGemm(HostDevice device) {
         this.device = device;
-        this.activation = Activation.on(device);
+        this.workspaces = new Workspace[device.workers()];
+        for (int worker = 0; worker < workspaces.length; worker++) {
+            workspaces[worker] = new Workspace();
+        }
     }
 
     @Override
@@ -35,14 +49,10 @@ final class HostGemm implements Gemm {
         int m = shape.m();
         int n = shape.n();
         int k = shape.k();
-        long from = a.require("a", DType.F32, (long) m * k);
-        long with = b.require("b", DType.F32, (long) k * n);
-        long to = c.require("c", DType.F32, (long) m * n);
-        if (m == 0 || n == 0) {
-            return;
-        }
-        Store store = Store.of(epilogue, to, m, n);
-        run(shape, from, with, store);
+        Layout layout = shape.layout();
+        Operand rows = operand("a", a, m, k, layout != Layout.TN);
+        Operand columns = operand("b", b, n, k, layout == Layout.NT);
+        run(rows, columns, null, Store.of(epilogue, c, m, n));
     }
 
     @Override
@@ -56,239 +66,109 @@ final class HostGemm implements Gemm {
             Span out,
             @Nullable Span gate,
             @Nullable Span up) {
-        long elements = (long) m * n;
-        if (gate != null && up != null) {
-            swiGluInto(m, n, k, x, gateWeight, upWeight, out, gate, up);
-            return;
+        Operand rows = operand("x", x, m, k, true);
+        Operand gateColumns = operand("gateWeight", gateWeight, n, k, true);
+        Operand upColumns = operand("upWeight", upWeight, n, k, true);
+        run(rows, gateColumns, upColumns, Store.swiGlu(out, gate, up, m, n));
+    }
+
+    private static Operand operand(String name, Span span, int extent, int k, boolean contiguous) {
+        long address = span.require(name, DType.F32, (long) extent * k);
+        return new Operand(address, extent, k, contiguous);
+    }
+
+    private void run(Operand a, Operand b, @Nullable Operand other, Store store) {
+        int products = other == null ? 1 : 2;
+        Grid grid = Grid.of(a.extent(), b.extent(), a.k(), products, device.workers());
+        device.run(
+                grid.regions(),
+                (worker, begin, end) -> {
+                    for (int index = begin; index < end; index++) {
+                        region(workspaces[worker], grid.region(index), a, b, other, store);
+                    }
+                });
+    }
+
+    private static void region(
+            Workspace space,
+            Grid.Region region,
+            Operand a,
+            Operand b,
+            @Nullable Operand other,
+            Store store) {
+        int k = a.k();
+        int blockRows = lines(BLOCK_FLOATS, k, RegisterTile.ROWS, region.rows());
+        // A single block of A stays packed; B's panels are then used as soon as they are packed.
+        boolean one = blockRows >= region.rows();
+        int chunkColumns =
+                one
+                        ? Math.min(RegisterTile.COLUMNS, region.columns())
+                        : lines(CHUNK_FLOATS, k, RegisterTile.COLUMNS, region.columns());
+        space.a = Workspace.grown(space.a, a.packedFloats(blockRows, RegisterTile.ROWS));
+        int packed = b.packedFloats(chunkColumns, RegisterTile.COLUMNS);
+        space.b = Workspace.grown(space.b, packed);
+        if (one) {
+            a.pack(region.row(), region.rows(), RegisterTile.ROWS, space.a, space.block);
         }
-        try (DeviceBuffer gateMemory = device.allocate(elements * FLOAT);
-                DeviceBuffer upMemory = device.allocate(elements * FLOAT)) {
-            swiGluInto(
-                    m,
-                    n,
-                    k,
-                    x,
-                    gateWeight,
-                    upWeight,
-                    out,
-                    gate != null ? gate : Span.of(gateMemory, DType.F32),
-                    up != null ? up : Span.of(upMemory, DType.F32));
+        for (int j = 0; j < region.columns(); j += chunkColumns) {
+            int column = region.column() + j;
+            int columns = Math.min(chunkColumns, region.columns() - j);
+            b.pack(column, columns, RegisterTile.COLUMNS, space.b, space.block);
+            if (other != null) {
+                space.other = Workspace.grown(space.other, packed);
+                other.pack(column, columns, RegisterTile.COLUMNS, space.other, space.block);
+            }
+            for (int i = 0; i < region.rows(); i += blockRows) {
+                int row = region.row() + i;
+                int rows = Math.min(blockRows, region.rows() - i);
+                if (!one) {
+                    a.pack(row, rows, RegisterTile.ROWS, space.a, space.block);
+                }
+                block(space, k, row, rows, column, columns, other != null, store);
+            }
         }
     }
 
-    private void swiGluInto(
-            int m,
-            int n,
+    /// As many lines of k elements as fill `floats`, in whole panels of `width`, at least one
+    /// panel; at most all.
+    private static int lines(int floats, int k, int width, int all) {
+        int panels = Math.max(1, floats / Math.max(1, k) / width);
+        return (int) Math.min(all, (long) panels * width);
+    }
+
+    /// A packed block of A times a packed chunk of B.
+    private static void block(
+            Workspace space,
             int k,
-            Span x,
-            Span gateWeight,
-            Span upWeight,
-            Span out,
-            Span gate,
-            Span up) {
-        Shape shape = new Shape(Layout.NT, m, n, k);
-        multiply(shape, x, gateWeight, gate, Epilogue.STORE);
-        multiply(shape, x, upWeight, up, Epilogue.STORE);
-        activation.swiGlu((long) m * n, gate, up, out);
-    }
-
-    private void run(Shape shape, long a, long b, Store store) {
-        int m = shape.m();
-        int n = shape.n();
-        int panels = (n + COLUMNS - 1) / COLUMNS;
-        int tiles = (m + ROWS - 1) / ROWS;
-        boolean small = (long) m * n * shape.k() < DISPATCH;
-        // Workers share out panels where there are enough of them, rows otherwise.
-        if (small) {
-            tiles(0, shape, a, b, store, 0, panels, 0, tiles);
-        } else if (panels >= 2 * device.workers() || panels >= tiles) {
-            device.run(
-                    panels,
-                    (worker, begin, end) ->
-                            tiles(worker, shape, a, b, store, begin, end, 0, tiles));
-        } else {
-            device.run(
-                    tiles,
-                    (worker, begin, end) ->
-                            tiles(worker, shape, a, b, store, 0, panels, begin, end));
-        }
-    }
-
-    private void tiles(
-            int worker,
-            Shape shape,
-            long a,
-            long b,
-            Store store,
-            int panelBegin,
-            int panelEnd,
-            int tileBegin,
-            int tileEnd) {
-        int m = shape.m();
-        int n = shape.n();
-        int k = shape.k();
-        boolean transposedA = shape.layout() == Layout.TN;
-        long rowStride = transposedA ? FLOAT : (long) k * FLOAT;
-        long stepStride = transposedA ? (long) m * FLOAT : FLOAT;
-        long scratch = device.scratch(worker, TILE_BYTES + (long) k * COLUMNS * FLOAT);
-        long panel = scratch + TILE_BYTES;
-        for (int p = panelBegin; p < panelEnd; p++) {
-            int column = p * COLUMNS;
-            int columns = Math.min(COLUMNS, n - column);
-            pack(shape, b, column, columns, panel);
-            for (int t = tileBegin; t < tileEnd; t++) {
-                int row = t * ROWS;
-                int rows = Math.min(ROWS, m - row);
-                store.begin(scratch, row, rows, column, columns);
-                if (rows == ROWS) {
-                    tile8(a + row * rowStride, rowStride, stepStride, panel, k, scratch);
-                } else {
-                    for (int r = 0; r < rows; r++) {
-                        tile1(
-                                a + (row + r) * rowStride,
-                                stepStride,
-                                panel,
-                                k,
-                                scratch + (long) r * COLUMNS * FLOAT);
-                    }
+            int row,
+            int rows,
+            int column,
+            int columns,
+            boolean both,
+            Store store) {
+        for (int j = 0; j < columns; j += RegisterTile.COLUMNS) {
+            int width = Math.min(RegisterTile.COLUMNS, columns - j);
+            for (int i = 0; i < rows; i += RegisterTile.HEIGHT) {
+                int height = Math.min(RegisterTile.HEIGHT, rows - i);
+                int panel = i / RegisterTile.ROWS * RegisterTile.ROWS;
+                int from = panel * k + i - panel;
+                float[] tile = space.tile;
+                float[] start = store.start(tile, row + i, height, column + j, width);
+                RegisterTile.run(space.a, from, height, space.b, j * k, width, k, start, tile);
+                if (both) {
+                    RegisterTile.run(
+                            space.a,
+                            from,
+                            height,
+                            space.other,
+                            j * k,
+                            width,
+                            k,
+                            start,
+                            space.otherTile);
                 }
-                store.end(scratch, row, rows, column, columns);
+                store.finish(tile, space.otherTile, row + i, height, column + j, width);
             }
         }
-    }
-
-    /// Copies B's columns to `panel`, k-major, zeros beyond the last column.
-    private static void pack(Shape shape, long b, int column, int columns, long panel) {
-        int k = shape.k();
-        int n = shape.n();
-        if (shape.layout() == Layout.NT) {
-            for (int j = 0; j < COLUMNS; j++) {
-                long to = panel + (long) j * FLOAT;
-                if (j < columns) {
-                    long from = b + (long) (column + j) * k * FLOAT;
-                    for (int i = 0; i < k; i++) {
-                        Lanes.set(to + (long) i * COLUMNS * FLOAT, Lanes.get(from + (long) i * FLOAT));
-                    }
-                } else {
-                    for (int i = 0; i < k; i++) {
-                        Lanes.set(to + (long) i * COLUMNS * FLOAT, 0);
-                    }
-                }
-            }
-            return;
-        }
-        VectorMask<Float> low = Lanes.first(columns);
-        VectorMask<Float> high = Lanes.first(Math.max(0, columns - LENGTH));
-        for (int i = 0; i < k; i++) {
-            long from = b + ((long) i * n + column) * FLOAT;
-            long to = panel + (long) i * COLUMNS * FLOAT;
-            if (columns == COLUMNS) {
-                Lanes.store(Lanes.load(from), to);
-                Lanes.store(Lanes.load(from + LENGTH * FLOAT), to + LENGTH * FLOAT);
-            } else {
-                Lanes.store(Lanes.load(from, low), to);
-                FloatVector rest =
-                        columns > LENGTH
-                                ? Lanes.load(from + LENGTH * FLOAT, high)
-                                : FloatVector.zero(SPECIES);
-                Lanes.store(rest, to + LENGTH * FLOAT);
-            }
-        }
-    }
-
-    private static void tile1(long a, long stepStride, long panel, int k, long out) {
-        FloatVector c0 = Lanes.load(out);
-        FloatVector c1 = Lanes.load(out + LENGTH * FLOAT);
-        for (int i = 0; i < k; i++) {
-            long line = panel + (long) i * COLUMNS * FLOAT;
-            FloatVector x = FloatVector.broadcast(SPECIES, Lanes.get(a));
-            c0 = x.fma(Lanes.load(line), c0);
-            c1 = x.fma(Lanes.load(line + LENGTH * FLOAT), c1);
-            a += stepStride;
-        }
-        Lanes.store(c0, out);
-        Lanes.store(c1, out + LENGTH * FLOAT);
-    }
-
-    private static void tile8(long a, long rowStride, long stepStride, long panel, int k, long out) {
-        long a0 = a + 0 * rowStride;
-        long o0 = out + 0L * COLUMNS * FLOAT;
-        FloatVector c00 = Lanes.load(o0);
-        FloatVector c01 = Lanes.load(o0 + LENGTH * FLOAT);
-        long a1 = a + 1 * rowStride;
-        long o1 = out + 1L * COLUMNS * FLOAT;
-        FloatVector c10 = Lanes.load(o1);
-        FloatVector c11 = Lanes.load(o1 + LENGTH * FLOAT);
-        long a2 = a + 2 * rowStride;
-        long o2 = out + 2L * COLUMNS * FLOAT;
-        FloatVector c20 = Lanes.load(o2);
-        FloatVector c21 = Lanes.load(o2 + LENGTH * FLOAT);
-        long a3 = a + 3 * rowStride;
-        long o3 = out + 3L * COLUMNS * FLOAT;
-        FloatVector c30 = Lanes.load(o3);
-        FloatVector c31 = Lanes.load(o3 + LENGTH * FLOAT);
-        long a4 = a + 4 * rowStride;
-        long o4 = out + 4L * COLUMNS * FLOAT;
-        FloatVector c40 = Lanes.load(o4);
-        FloatVector c41 = Lanes.load(o4 + LENGTH * FLOAT);
-        long a5 = a + 5 * rowStride;
-        long o5 = out + 5L * COLUMNS * FLOAT;
-        FloatVector c50 = Lanes.load(o5);
-        FloatVector c51 = Lanes.load(o5 + LENGTH * FLOAT);
-        long a6 = a + 6 * rowStride;
-        long o6 = out + 6L * COLUMNS * FLOAT;
-        FloatVector c60 = Lanes.load(o6);
-        FloatVector c61 = Lanes.load(o6 + LENGTH * FLOAT);
-        long a7 = a + 7 * rowStride;
-        long o7 = out + 7L * COLUMNS * FLOAT;
-        FloatVector c70 = Lanes.load(o7);
-        FloatVector c71 = Lanes.load(o7 + LENGTH * FLOAT);
-        long step = 0;
-        long end = panel + (long) k * COLUMNS * FLOAT;
-        for (long line = panel; line < end; line += COLUMNS * FLOAT) {
-            FloatVector b0 = Lanes.load(line);
-            FloatVector b1 = Lanes.load(line + LENGTH * FLOAT);
-            FloatVector x0 = FloatVector.broadcast(SPECIES, Lanes.get(a0 + step));
-            c00 = x0.fma(b0, c00);
-            c01 = x0.fma(b1, c01);
-            FloatVector x1 = FloatVector.broadcast(SPECIES, Lanes.get(a1 + step));
-            c10 = x1.fma(b0, c10);
-            c11 = x1.fma(b1, c11);
-            FloatVector x2 = FloatVector.broadcast(SPECIES, Lanes.get(a2 + step));
-            c20 = x2.fma(b0, c20);
-            c21 = x2.fma(b1, c21);
-            FloatVector x3 = FloatVector.broadcast(SPECIES, Lanes.get(a3 + step));
-            c30 = x3.fma(b0, c30);
-            c31 = x3.fma(b1, c31);
-            FloatVector x4 = FloatVector.broadcast(SPECIES, Lanes.get(a4 + step));
-            c40 = x4.fma(b0, c40);
-            c41 = x4.fma(b1, c41);
-            FloatVector x5 = FloatVector.broadcast(SPECIES, Lanes.get(a5 + step));
-            c50 = x5.fma(b0, c50);
-            c51 = x5.fma(b1, c51);
-            FloatVector x6 = FloatVector.broadcast(SPECIES, Lanes.get(a6 + step));
-            c60 = x6.fma(b0, c60);
-            c61 = x6.fma(b1, c61);
-            FloatVector x7 = FloatVector.broadcast(SPECIES, Lanes.get(a7 + step));
-            c70 = x7.fma(b0, c70);
-            c71 = x7.fma(b1, c71);
-            step += stepStride;
-        }
-        Lanes.store(c00, o0);
-        Lanes.store(c01, o0 + LENGTH * FLOAT);
-        Lanes.store(c10, o1);
-        Lanes.store(c11, o1 + LENGTH * FLOAT);
-        Lanes.store(c20, o2);
-        Lanes.store(c21, o2 + LENGTH * FLOAT);
-        Lanes.store(c30, o3);
-        Lanes.store(c31, o3 + LENGTH * FLOAT);
-        Lanes.store(c40, o4);
-        Lanes.store(c41, o4 + LENGTH * FLOAT);
-        Lanes.store(c50, o5);
-        Lanes.store(c51, o5 + LENGTH * FLOAT);
-        Lanes.store(c60, o6);
-        Lanes.store(c61, o6 + LENGTH * FLOAT);
-        Lanes.store(c70, o7);
-        Lanes.store(c71, o7 + LENGTH * FLOAT);
     }
 }

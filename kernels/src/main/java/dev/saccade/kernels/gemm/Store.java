@@ -1,6 +1,7 @@
 package dev.saccade.kernels.gemm;
 
 import static dev.saccade.kernels.internal.Lanes.LENGTH;
+import static dev.saccade.kernels.internal.Lanes.SPECIES;
 
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
@@ -10,147 +11,182 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import org.jspecify.annotations.Nullable;
 
-/// Where a register tile starts from and where it goes: the epilogues, on a finished tile of sums that
-/// lies in scratch memory, two vectors a row.
+/// Where a tile's chains start from and where they go: the epilogues, on a tile of finished sums
+/// that is still in the first cache.
 final class Store {
-    private static final int COLUMNS = 2 * LENGTH;
+    private static final float[] ZEROS = new float[RegisterTile.FLOATS];
     private static final int FLOAT = Float.BYTES;
 
     private enum Kind {
-        STORE,
+        PLAIN,
         ACCUMULATE,
-        BIAS,
-        BIAS_GELU,
-        RESIDUAL
+        GELU,
+        RESIDUAL,
+        SWI_GLU
     }
 
     private final Kind kind;
-    private final long c;
     private final int n;
+    private final long c;
+    // Addresses; 0 where the operand is absent.
     private final long bias;
-    private final long extra;
+    private final long sum; // receives s + bias; the gate's product for SWI_GLU
     private final long residual;
     private final long scale;
+    private final long up;
 
-    private Store(Kind kind, long c, int n, long bias, long extra, long residual, long scale) {
+    private Store(
+            Kind kind, int n, long c, long bias, long sum, long residual, long scale, long up) {
         this.kind = kind;
-        this.c = c;
         this.n = n;
+        this.c = c;
         this.bias = bias;
-        this.extra = extra;
+        this.sum = sum;
         this.residual = residual;
         this.scale = scale;
+        this.up = up;
     }
 
-    static Store of(Epilogue epilogue, long c, int m, int n) {
+    /// The store of a product [m, n] to `c`.
+    static Store of(Epilogue epilogue, Span c, int m, int n) {
         long elements = (long) m * n;
+        long to = c.require("c", DType.F32, elements);
         return switch (epilogue) {
-            case Epilogue.Store() -> new Store(Kind.STORE, c, n, 0, 0, 0, 0);
-            case Epilogue.Accumulate() -> new Store(Kind.ACCUMULATE, c, n, 0, 0, 0, 0);
-            case Epilogue.Bias(Span b) ->
-                    new Store(Kind.BIAS, c, n, b.require("bias", DType.F32, n), 0, 0, 0);
-            case Epilogue.BiasGelu(Span b, Span pre) ->
+            case Epilogue.Store() -> new Store(Kind.PLAIN, n, to, 0, 0, 0, 0, 0);
+            case Epilogue.Accumulate() -> new Store(Kind.ACCUMULATE, n, to, 0, 0, 0, 0, 0);
+            case Epilogue.Bias(Span bias) ->
+                    new Store(Kind.PLAIN, n, to, address("bias", bias, n), 0, 0, 0, 0);
+            case Epilogue.BiasGelu(Span bias, Span preActivation) ->
                     new Store(
-                            Kind.BIAS_GELU,
-                            c,
+                            Kind.GELU,
                             n,
-                            b.require("bias", DType.F32, n),
-                            address("preActivation", pre, elements),
+                            to,
+                            address("bias", bias, n),
+                            address("preActivation", preActivation, elements),
+                            0,
                             0,
                             0);
-            case Epilogue.Residual(Span r, Span b, Span s, Span branch) ->
+            case Epilogue.Residual(Span residual, Span bias, Span scale, Span branch) ->
                     new Store(
                             Kind.RESIDUAL,
-                            c,
                             n,
-                            address("bias", b, n),
+                            to,
+                            address("bias", bias, n),
                             address("branch", branch, elements),
-                            r.require("residual", DType.F32, elements),
-                            address("scale", s, n));
+                            address("residual", residual, elements),
+                            address("scale", scale, n),
+                            0);
         };
+    }
+
+    /// The store of two products [m, n], of which [Gemm#swiGlu] makes one.
+    static Store swiGlu(Span out, @Nullable Span gate, @Nullable Span up, int m, int n) {
+        long elements = (long) m * n;
+        return new Store(
+                Kind.SWI_GLU,
+                n,
+                out.require("out", DType.F32, elements),
+                0,
+                address("gate", gate, elements),
+                0,
+                0,
+                address("up", up, elements));
     }
 
     private static long address(String operand, @Nullable Span span, long elements) {
         return span == null ? 0 : span.require(operand, DType.F32, elements);
     }
 
-    /// Puts the chains' first values in `tile`.
-    void begin(long tile, int row, int rows, int column, int columns) {
-        FloatVector zero = FloatVector.zero(Lanes.SPECIES);
+    /// The values that the chains of a tile start from: zeros, or C's old values, for which `tile`
+    /// is used.
+    float[] start(float[] tile, int row, int rows, int column, int columns) {
+        if (kind != Kind.ACCUMULATE) {
+            return ZEROS;
+        }
         for (int r = 0; r < rows; r++) {
-            for (int j = 0; j < COLUMNS; j += LENGTH) {
-                long at = tile + ((long) r * COLUMNS + j) * FLOAT;
-                if (kind == Kind.ACCUMULATE && j < columns) {
-                    VectorMask<Float> mask = Lanes.first(columns - j);
-                    Lanes.store(Lanes.load(c + offset(row + r, column + j), mask), at);
-                } else {
-                    Lanes.store(zero, at);
+            long from = c + offset(row + r, column);
+            int to = r * RegisterTile.COLUMNS;
+            for (int j = 0; j < columns; j += LENGTH) {
+                load(from + (long) j * FLOAT, columns - j).intoArray(tile, to + j);
+            }
+        }
+        return tile;
+    }
+
+    /// Takes finished sums through the epilogue.
+    ///
+    /// @param other the sums of the second product, for [#swiGlu]
+    void finish(float[] tile, float[] other, int row, int rows, int column, int columns) {
+        for (int r = 0; r < rows; r++) {
+            for (int j = 0; j < columns; j += LENGTH) {
+                int at = r * RegisterTile.COLUMNS + j;
+                FloatVector s = FloatVector.fromArray(SPECIES, tile, at);
+                long to = offset(row + r, column + j);
+                long perColumn = (long) (column + j) * FLOAT;
+                int count = columns - j;
+                switch (kind) {
+                    case PLAIN, ACCUMULATE -> plain(s, to, perColumn, count);
+                    case GELU -> gelu(s, to, perColumn, count);
+                    case RESIDUAL -> residual(s, to, perColumn, count);
+                    case SWI_GLU -> swiGlu(s, FloatVector.fromArray(SPECIES, other, at), to, count);
                 }
             }
         }
+    }
+
+    private void plain(FloatVector s, long to, long perColumn, int count) {
+        store(withBias(s, perColumn, count), c + to, count);
+    }
+
+    private void gelu(FloatVector s, long to, long perColumn, int count) {
+        FloatVector z = withBias(s, perColumn, count);
+        if (sum != 0) {
+            store(z, sum + to, count);
+        }
+        store(VectorMath.gelu(z), c + to, count);
+    }
+
+    private void residual(FloatVector s, long to, long perColumn, int count) {
+        FloatVector z = withBias(s, perColumn, count);
+        if (sum != 0) {
+            store(z, sum + to, count);
+        }
+        FloatVector base = load(residual + to, count);
+        FloatVector y = scale == 0 ? base.add(z) : load(scale + perColumn, count).fma(z, base);
+        store(y, c + to, count);
+    }
+
+    private void swiGlu(FloatVector g, FloatVector u, long to, int count) {
+        if (sum != 0) {
+            store(g, sum + to, count);
+        }
+        if (up != 0) {
+            store(u, up + to, count);
+        }
+        store(VectorMath.silu(g).mul(u), c + to, count);
+    }
+
+    private FloatVector withBias(FloatVector s, long perColumn, int count) {
+        return bias == 0 ? s : s.add(load(bias + perColumn, count));
     }
 
     private long offset(int row, int column) {
         return ((long) row * n + column) * FLOAT;
     }
 
-    /// Takes the finished sums from `tile` through the epilogue to C.
-    void end(long tile, int row, int rows, int column, int columns) {
-        for (int r = 0; r < rows; r++) {
-            for (int j = 0; j < columns; j += LENGTH) {
-                FloatVector sum = Lanes.load(tile + ((long) r * COLUMNS + j) * FLOAT);
-                long at = offset(row + r, column + j);
-                if (columns - j >= LENGTH) {
-                    whole(sum, at, column + j);
-                } else {
-                    part(sum, at, column + j, Lanes.first(columns - j));
-                }
-            }
+    private static FloatVector load(long address, int count) {
+        if (count >= LENGTH) {
+            return Lanes.load(address);
         }
+        VectorMask<Float> mask = Lanes.first(count);
+        return Lanes.load(address, mask);
     }
 
-    private void whole(FloatVector sum, long at, int column) {
-        FloatVector z = sum;
-        if (bias != 0) {
-            z = z.add(Lanes.load(bias + (long) column * FLOAT));
-        }
-        if (extra != 0) {
-            Lanes.store(z, extra + at);
-        }
-        switch (kind) {
-            case STORE, ACCUMULATE, BIAS -> Lanes.store(z, c + at);
-            case BIAS_GELU -> Lanes.store(VectorMath.gelu(z), c + at);
-            case RESIDUAL -> {
-                FloatVector base = Lanes.load(residual + at);
-                Lanes.store(
-                        scale == 0
-                                ? base.add(z)
-                                : Lanes.load(scale + (long) column * FLOAT).fma(z, base),
-                        c + at);
-            }
-        }
-    }
-
-    private void part(FloatVector sum, long at, int column, VectorMask<Float> mask) {
-        FloatVector z = sum;
-        if (bias != 0) {
-            z = z.add(Lanes.load(bias + (long) column * FLOAT, mask));
-        }
-        if (extra != 0) {
-            Lanes.store(z, extra + at, mask);
-        }
-        switch (kind) {
-            case STORE, ACCUMULATE, BIAS -> Lanes.store(z, c + at, mask);
-            case BIAS_GELU -> Lanes.store(VectorMath.gelu(z), c + at, mask);
-            case RESIDUAL -> {
-                FloatVector base = Lanes.load(residual + at, mask);
-                Lanes.store(
-                        scale == 0
-                                ? base.add(z)
-                                : Lanes.load(scale + (long) column * FLOAT, mask).fma(z, base),
-                        c + at,
-                        mask);
-            }
+    private static void store(FloatVector vector, long address, int count) {
+        if (count >= LENGTH) {
+            Lanes.store(vector, address);
+        } else {
+            Lanes.store(vector, address, Lanes.first(count));
         }
     }
 }

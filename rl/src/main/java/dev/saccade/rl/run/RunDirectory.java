@@ -6,6 +6,8 @@ import dev.saccade.rl.metrics.TensorBoardWriter;
 import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.tensor.AtomicFiles;
 
+import org.jspecify.annotations.Nullable;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
@@ -13,6 +15,9 @@ import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -138,8 +143,7 @@ final class RunDirectory implements AutoCloseable {
         }
     }
 
-    private static @org.jspecify.annotations.Nullable FileLock tryLock(FileChannel channel)
-            throws IOException {
+    private static @Nullable FileLock tryLock(FileChannel channel) throws IOException {
         try {
             return channel.tryLock();
         } catch (OverlappingFileLockException _) {
@@ -166,10 +170,13 @@ final class RunDirectory implements AutoCloseable {
     }
 
     private static String reason(IOException cause) {
+        if (cause instanceof FileSystemException problem && problem.getReason() != null) {
+            return problem.getReason();
+        }
         String message = String.valueOf(cause.getMessage());
         return switch (cause) {
-            case java.nio.file.AccessDeniedException _ -> "access denied";
-            case java.nio.file.FileAlreadyExistsException _ -> "a file has its name";
+            case AccessDeniedException _ -> "access denied";
+            case FileAlreadyExistsException _ -> "a file has its name";
             default -> message.lines().findFirst().orElse("no reason given");
         };
     }

@@ -29,22 +29,7 @@ final class TrainerTest {
     private Path folder = Path.of("");
     private Path data = Path.of("");
     private Path whole = Path.of("");
-    private Summary summary =
-            new Summary(
-                    "",
-                    0,
-                    "",
-                    0,
-                    0,
-                    "",
-                    List.of(),
-                    List.of(),
-                    new Summary.Selection("", 0, 0),
-                    null,
-                    new Summary.Difference(0, 0),
-                    null,
-                    0,
-                    false);
+    private final List<Summary> summaries = new ArrayList<>();
 
     /// The run that was never stopped, with which the others are compared.
     @BeforeAll
@@ -52,7 +37,7 @@ final class TrainerTest {
         folder = temporary;
         data = folder.resolve("data");
         whole = folder.resolve("whole");
-        summary = run(whole, 1, Listener.SILENT);
+        summaries.add(run(whole, 1, Listener.SILENT));
     }
 
     private Recipe recipe(String... overrides) {
@@ -107,6 +92,7 @@ final class TrainerTest {
 
     @Test
     void aRunLeavesWhatTheReportReads() {
+        Summary summary = summaries.getFirst();
         assertThat(summary.complete()).isTrue();
         assertThat(summary.stages()).hasSize(3);
         assertThat(summary.stages().get(1).accuracyBefore())

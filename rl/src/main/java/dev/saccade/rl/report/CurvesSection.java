@@ -1,0 +1,168 @@
+package dev.saccade.rl.report;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.DoubleFunction;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/// The curves of a run.
+final class CurvesSection {
+    private static final Pattern ACCURACY = Pattern.compile("val-core/(.+)/acc/mean@\\d+");
+    private static final DoubleFunction<String> NUMBER = Numbers::significant;
+    private static final DoubleFunction<String> SHARE =
+            share -> Numbers.fixed(100 * share, 0) + "\u202f%";
+
+    private final RunData data;
+
+    CurvesSection(RunData data) {
+        this.data = data;
+    }
+
+    /// Accuracy by subject over the evaluations, `all` first.
+    Html accuracy() {
+        Map<String, List<LineChart.Point>> bySubject = new TreeMap<>();
+        for (MetricLine line : data.lines()) {
+            if (line.evaluation()) {
+                line.values()
+                        .forEach(
+                                (name, value) -> {
+                                    Matcher matcher = ACCURACY.matcher(name);
+                                    if (matcher.matches()) {
+                                        bySubject
+                                                .computeIfAbsent(
+                                                        matcher.group(1), _ -> new ArrayList<>())
+                                                .add(point(line, value));
+                                    }
+                                });
+            }
+        }
+        List<LineChart.Series> series = new ArrayList<>();
+        List<LineChart.Point> all = bySubject.remove("all");
+        if (all != null) {
+            series.add(new LineChart.Series("all subjects", 0, true, all));
+        }
+        bySubject.forEach(
+                (subject, points) ->
+                        series.add(new LineChart.Series(subject, series.size(), true, points)));
+        LineChart chart =
+                new LineChart(
+                        "accuracy",
+                        "Accuracy on held-out rows",
+                        "Sampled answers to the validation rows, at every evaluation.",
+                        series,
+                        true,
+                        SHARE);
+        return chart.isEmpty() ? new Html() : chart.draw(data, true);
+    }
+
+    /// Everything else.
+    Html others() {
+        Html html = new Html();
+        for (LineChart chart : charts()) {
+            if (!chart.isEmpty()) {
+                html.add(chart.draw(data, false));
+            }
+        }
+        return html;
+    }
+
+    private List<LineChart> charts() {
+        return List.of(
+                new LineChart(
+                        "reward",
+                        "Reward",
+                        "",
+                        List.of(
+                                trained("in training", 1, "critic/rewards/mean"),
+                                evaluated("held-out rows", 2, "val/reward/mean")),
+                        true,
+                        NUMBER),
+                new LineChart(
+                        "entropy",
+                        "Entropy in evaluations, nats",
+                        "",
+                        List.of(
+                                evaluated("critical tokens", 2, "entropy/critical/mean"),
+                                evaluated("all tokens", 1, "entropy/mean")),
+                        true,
+                        NUMBER),
+                new LineChart(
+                        "entropy-training",
+                        "Entropy in training, nats",
+                        "",
+                        List.of(
+                                trained("critical tokens", 2, "entropy/critical/mean"),
+                                trained("all tokens", 1, "actor/entropy")),
+                        true,
+                        NUMBER),
+                new LineChart(
+                        "critical-share",
+                        "Responses with a critical token",
+                        "",
+                        List.of(
+                                trained("in training", 1, "entropy/critical/share"),
+                                evaluated("held-out rows", 2, "entropy/critical/share")),
+                        true,
+                        SHARE),
+                new LineChart(
+                        "length",
+                        "Response length, tokens",
+                        "",
+                        List.of(
+                                trained("in training", 1, "response_length/mean"),
+                                evaluated("held-out rows", 2, "val/response_length/mean")),
+                        true,
+                        NUMBER),
+                new LineChart(
+                        "loss",
+                        "Supervised loss, nats a token",
+                        "",
+                        List.of(trained("cross-entropy", 1, "train/loss")),
+                        false,
+                        NUMBER),
+                new LineChart(
+                        "policy-loss",
+                        "Policy loss",
+                        "",
+                        List.of(trained("clipped surrogate", 1, "actor/pg_loss")),
+                        false,
+                        NUMBER),
+                new LineChart(
+                        "gradient",
+                        "Gradient norm",
+                        "",
+                        List.of(trained("before clipping", 1, "actor/grad_norm")),
+                        false,
+                        NUMBER),
+                new LineChart(
+                        "throughput",
+                        "Throughput, tokens a second",
+                        "",
+                        List.of(trained("whole step", 1, "perf/throughput")),
+                        true,
+                        NUMBER));
+    }
+
+    private LineChart.Series trained(String label, int color, String metric) {
+        return new LineChart.Series(label, color, false, points(false, metric));
+    }
+
+    private LineChart.Series evaluated(String label, int color, String metric) {
+        return new LineChart.Series(label, color, true, points(true, metric));
+    }
+
+    private List<LineChart.Point> points(boolean evaluation, String metric) {
+        return data.lines().stream()
+                .filter(line -> line.evaluation() == evaluation)
+                .filter(line -> line.values().containsKey(metric))
+                .map(line -> point(line, line.values().getOrDefault(metric, Double.NaN)))
+                .toList();
+    }
+
+    private static LineChart.Point point(MetricLine line, double value) {
+        return new LineChart.Point(line.stage(), line.step(), value);
+    }
+}
