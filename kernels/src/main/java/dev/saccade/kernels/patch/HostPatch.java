@@ -82,8 +82,8 @@ final class HostPatch implements Patch {
                         long token =
                                 row == 0
                                         ? fromCls
-                                        : fromEmbedded + 4 * width * (tile * patches + row - 1);
-                        add(width, token, fromPosition + 4 * width * row, to + 4L * width * part);
+                                        : fromEmbedded + 4L * width * (tile * patches + row - 1);
+                        add(width, token, fromPosition + 4L * width * row, to + 4L * width * part);
                     }
                 });
     }
@@ -114,7 +114,7 @@ final class HostPatch implements Patch {
                 (_, begin, end) -> {
                     for (int row = begin; row < end; row++) {
                         for (int tile = 0; tile < tiles; tile++) {
-                            long gradient = from + 4 * width * (tile * rows + row);
+                            long gradient = from + 4L * width * (tile * rows + row);
                             if (toPosition != 0) {
                                 long sum = toPosition + 4L * width * row;
                                 add(width, sum, gradient, sum);
@@ -124,7 +124,7 @@ final class HostPatch implements Patch {
                             }
                             if (row > 0 && toEmbedded != 0) {
                                 long patch = (long) tile * patches + row - 1;
-                                copy(width, gradient, toEmbedded + 4 * width * patch);
+                                copy(width, gradient, toEmbedded + 4L * width * patch);
                             }
                         }
                     }

@@ -357,7 +357,7 @@ class HostAttentionTest {
         }
         for (int i = 0; i < gradients.dk.length; i++) {
             int row = i / 20;
-            boolean covered = row >= 3 && row < 7 || row >= 10;
+            boolean covered = (row >= 3 && row < 7) || row >= 10;
             assertThat(Float.isNaN(gradients.dk[i])).isEqualTo(!covered);
             assertThat(Float.isNaN(gradients.dv[i])).isEqualTo(!covered);
             if (row >= 10) {

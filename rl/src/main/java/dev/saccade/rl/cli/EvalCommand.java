@@ -135,7 +135,7 @@ final class EvalCommand implements Callable<Integer> {
                         new RewardRunner(new RuleReward(), Duration.ofSeconds(10), 2)) {
             RowEncoder encoder =
                     new RowEncoder(
-                            model.config(), Tokenizer.load(checkpoint), template.value, maxTiles);
+                            model.config(), Tokenizer.load(checkpoint), template.value(), maxTiles);
             Evaluation evaluation =
                     new Evaluator(
                                     model,

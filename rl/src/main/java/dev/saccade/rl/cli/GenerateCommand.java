@@ -126,7 +126,7 @@ final class GenerateCommand implements Callable<Integer> {
                         VisionLanguageModel.load(checkpoint, Kernels.of(device))) {
             Tokenizer tokenizer = Tokenizer.load(checkpoint);
             RowEncoder encoder =
-                    new RowEncoder(model.config(), tokenizer, template.value, maxTiles);
+                    new RowEncoder(model.config(), tokenizer, template.value(), maxTiles);
             Prompt prompt =
                     encoder.prompt(question(), model.config().text().maxPositionEmbeddings())
                             .prompt();

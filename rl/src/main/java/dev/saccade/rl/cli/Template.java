@@ -5,13 +5,15 @@ import dev.saccade.model.chat.ChatTemplate;
 /// The chat templates that a user can name.
 enum Template {
     /// The quick start's.
-    TINY(ChatTemplate.TINY),
+    TINY,
     /// Skywork-R1V3's.
-    R1V3(ChatTemplate.R1V3);
+    R1V3;
 
-    final ChatTemplate value;
-
-    Template(ChatTemplate value) {
-        this.value = value;
+    /// The template itself.
+    ChatTemplate value() {
+        return switch (this) {
+            case TINY -> ChatTemplate.TINY;
+            case R1V3 -> ChatTemplate.R1V3;
+        };
     }
 }

@@ -7,7 +7,6 @@ import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.Base64;
 import javax.imageio.ImageIO;
@@ -39,7 +38,7 @@ record EmbeddedImage(String uri, int width, int height) {
             @Nullable BufferedImage image =
                     ImageIO.read(new ByteArrayInputStream(Files.readAllBytes(file)));
             return image == null ? null : encode(image);
-        } catch (IOException | InvalidPathException | RuntimeException e) {
+        } catch (IOException | RuntimeException e) {
             // Readers throw whatever they like at a damaged picture, and it is only a picture.
             return null;
         }

@@ -125,10 +125,8 @@ final class HeadSection {
         if (!trained.isEmpty() && !unseen.isEmpty()) {
             html.element(
                     "p",
-                    "It trained on %s. What carried over to subjects it never trained on: %s points."
-                            .formatted(
-                                    String.join(", ", trained) + " points",
-                                    String.join(", ", unseen)),
+                    "Trained on: %s points. Carried over to subjects it never trained on: %s points."
+                            .formatted(String.join(", ", trained), String.join(", ", unseen)),
                     "class",
                     "transfer");
         }

@@ -78,10 +78,22 @@ record LineChart(
                 Marker.of(s.color()).draw(html, 13, 6, 3.4, "mark");
             }
             html.close("svg").text(s.label() + " ");
-            html.element("b", format.apply(s.points().getLast().value()));
+            html.element("b", format.apply(last(s)));
             html.close("li");
         }
         html.close("ul");
+    }
+
+    /// The last value; of a curve that is smoothed, the end of its running mean.
+    private static double last(Series s) {
+        Point last = s.points().getLast();
+        List<Point> stage =
+                s.points().stream().filter(p -> p.stage().equals(last.stage())).toList();
+        return isSmoothed(s, stage) ? mean(thinned(stage)).getLast().value() : last.value();
+    }
+
+    private static boolean isSmoothed(Series s, List<Point> stage) {
+        return !s.evaluated() && stage.size() >= FEWEST_SMOOTHED;
     }
 
     private void svg(
@@ -94,14 +106,8 @@ record LineChart(
                         .orElse(1);
         double left = 10 + 6.3 * longest;
         List<StageSpan> shown =
-                data.stages().stream()
-                        .filter(
-                                stage ->
-                                        series.stream()
-                                                .flatMap(s -> s.points().stream())
-                                                .anyMatch(p -> p.stage().equals(stage.name())))
-                        .toList();
-        StageAxis steps = new StageAxis(shown, left, width - RIGHT);
+                data.stages().stream().filter(stage -> measured(stage) > 0).toList();
+        StageAxis steps = new StageAxis(shown, this::measured, left, width - RIGHT);
         html.open(
                 "svg",
                 "class",
@@ -173,6 +179,15 @@ record LineChart(
         html.close("svg");
     }
 
+    private long measured(StageSpan stage) {
+        return series.stream()
+                .flatMap(s -> s.points().stream())
+                .filter(point -> point.stage().equals(stage.name()))
+                .mapToLong(Point::step)
+                .distinct()
+                .count();
+    }
+
     private static double y(ValueAxis values, double value, double bottom) {
         return bottom - values.position(value) * (bottom - TOP);
     }
@@ -195,7 +210,7 @@ record LineChart(
                     Numbers.coordinate(bottom));
             String name = band.stage().name();
             int fits = (int) ((width - 6) / 6.0);
-            if (fits >= 3) {
+            if (fits >= Math.min(name.length(), 5)) {
                 html.element(
                         "text",
                         name.length() <= fits ? name : name.substring(0, fits - 1) + "…",
@@ -235,7 +250,7 @@ record LineChart(
                             s.points().stream()
                                     .filter(p -> p.stage().equals(band.stage().name()))
                                     .toList());
-            boolean smoothed = !s.evaluated() && points.size() >= FEWEST_SMOOTHED;
+            boolean smoothed = isSmoothed(s, points);
             anySmooth |= smoothed;
             boolean joined = s.evaluated() && isNextTo(steps, band) && !raw.isEmpty();
             line(raw, points, joined, band, values, bottom);

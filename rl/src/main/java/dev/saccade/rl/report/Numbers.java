@@ -36,7 +36,7 @@ final class Numbers {
                 : UNDEFINED;
     }
 
-    /// With about three significant digits: `0.0123`, `1.23`, `1,230`, `2.1e−7`.
+    /// With at most three significant digits: `0.0123`, `1.2`, `1,230`, `2.1e−7`.
     static String significant(double value) {
         if (!Double.isFinite(value)) {
             return UNDEFINED;
@@ -55,7 +55,8 @@ final class Numbers {
             return String.format(Locale.ROOT, "%,.0f", value).replace('-', '−');
         }
         int decimals = Math.clamp(2 - (int) Math.floor(Math.log10(size)), 0, 6);
-        return fixed(value, decimals);
+        String text = fixed(value, decimals);
+        return text.contains(".") ? text.replaceFirst("\\.?0+$", "") : text;
     }
 
     /// A whole number with separators.

@@ -20,7 +20,7 @@ final class ReasoningSection {
             Pattern.compile("<\\|im_start\\|>user\\n(.*?)<\\|im_end\\|>", Pattern.DOTALL);
     private static final Pattern IMAGE =
             Pattern.compile("<img>.*?</img>|<IMG_CONTEXT>|<image>", Pattern.DOTALL);
-    private static final Pattern CONTROL = Pattern.compile("<\\|[a-z_]+\\|>");
+    private static final Pattern CONTROL = Pattern.compile("<\\|[a-z_]+\\|>|</?think>");
 
     private final RunData data;
 
@@ -164,7 +164,7 @@ final class ReasoningSection {
             html.element("p", "picture not found", "class", "no-image");
             return;
         }
-        html.open(
+        html.empty(
                 "img",
                 "class",
                 image.isSmall() ? "small" : "",
@@ -237,7 +237,7 @@ final class ReasoningSection {
                 "title",
                 describe(token));
         if (newLine) {
-            html.open("br");
+            html.empty("br");
         }
     }
 

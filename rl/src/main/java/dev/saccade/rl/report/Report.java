@@ -45,7 +45,7 @@ public final class Report {
             training.element(
                     "p",
                     "Thin lines: every step. Thick lines: the running mean over a tenth of the"
-                        + " stage. Each stage is as wide as the square root of its steps.",
+                        + " stage. Each stage is as wide as the square root of its measured steps.",
                     "class",
                     "note");
             training.open("div", "class", "charts").add(others).close("div");
@@ -70,8 +70,8 @@ public final class Report {
         String script = resource("report.js");
         Html html = new Html();
         html.raw("<!DOCTYPE html>\n").open("html", "lang", "en").open("head");
-        html.open("meta", "charset", "utf-8");
-        html.open("meta", "name", "viewport", "content", "width=device-width, initial-scale=1");
+        html.empty("meta", "charset", "utf-8");
+        html.empty("meta", "name", "viewport", "content", "width=device-width, initial-scale=1");
         // Nothing is loaded, and no script but the report's own would run.
         html.open(
                 "meta",
@@ -81,7 +81,7 @@ public final class Report {
                 "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-"
                         + hash(script)
                         + "'");
-        html.open("meta", "name", "color-scheme", "content", "light dark");
+        html.empty("meta", "name", "color-scheme", "content", "light dark");
         html.element("title", data.name() + " · Saccade report");
         html.open("style").raw(style).close("style", "head").open("body");
         html.open("button", "id", "theme", "type", "button", "hidden", "hidden");

@@ -145,11 +145,20 @@ final class RunSection {
                 flatten(key + ".", value, settings);
             } else if (value.isArray()) {
                 StringJoiner items = new StringJoiner(", ");
-                value.forEach(item -> items.add(item.asString("")));
+                value.forEach(item -> items.add(setting(item)));
                 settings.put(key, items.toString());
             } else {
-                settings.put(key, value.asString(""));
+                settings.put(key, setting(value));
             }
         }
+    }
+
+    /// A value as a recipe writes it: `1e-4`, not `1.0E-4`.
+    private static String setting(JsonNode value) {
+        if (!value.isFloatingPointNumber()) {
+            return value.asString("");
+        }
+        String text = String.valueOf(value.asDouble()).replace('E', 'e').replace(".0e", "e");
+        return text.endsWith(".0") ? text.substring(0, text.length() - 2) : text;
     }
 }

@@ -1,5 +1,6 @@
 package dev.saccade.rl.report;
 
+import java.util.ArrayList;
 import java.util.List;
 
 /// Critical entropy against accuracy, a point for each checkpoint.
@@ -15,6 +16,30 @@ record ScatterChart(List<Point> points, List<String> stages) {
 
     /// A checkpoint.
     record Point(long step, String stage, double entropy, double accuracy, boolean selected) {}
+
+    /// A checkpoint's place in the drawing.
+    private record Placed(Point point, double x, double y) {}
+
+    /// Room that is taken.
+    private record Box(double left, double top, double right, double bottom) {
+        static Box around(double x, double y, double halfWidth, double halfHeight) {
+            return new Box(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight);
+        }
+
+        boolean meets(Box other) {
+            return left < other.right
+                    && other.left < right
+                    && top < other.bottom
+                    && other.top < bottom;
+        }
+
+        boolean holds(Box other) {
+            return left <= other.left
+                    && other.right <= right
+                    && top <= other.top
+                    && other.bottom <= bottom;
+        }
+    }
 
     Html draw() {
         Html html = new Html();
@@ -100,13 +125,23 @@ record ScatterChart(List<Point> points, List<String> stages) {
                 "y",
                 Numbers.coordinate(height - 8));
         html.element("text", "accuracy", "class", "axis", "x", LEFT + 6, "y", TOP + 12);
-        for (Point point : points) {
-            drawPoint(
-                    html,
-                    point,
-                    x(x, point.entropy(), width),
-                    bottom - y.position(point.accuracy()) * (bottom - TOP),
-                    width);
+        List<Placed> placed =
+                points.stream()
+                        .map(
+                                point ->
+                                        new Placed(
+                                                point,
+                                                x(x, point.entropy(), width),
+                                                bottom
+                                                        - y.position(point.accuracy())
+                                                                * (bottom - TOP)))
+                        .toList();
+        List<Box> taken = new ArrayList<>();
+        for (Placed point : placed) {
+            taken.add(Box.around(point.x(), point.y(), 5, 5));
+        }
+        for (Placed point : placed) {
+            drawPoint(html, point, taken, new Box(LEFT, TOP, width, bottom));
         }
         html.close("svg");
     }
@@ -126,7 +161,8 @@ record ScatterChart(List<Point> points, List<String> stages) {
         return LEFT + axis.position(value) * (width - LEFT - RIGHT);
     }
 
-    private void drawPoint(Html html, Point point, double x, double y, double width) {
+    private void drawPoint(Html html, Placed placed, List<Box> taken, Box plot) {
+        Point point = placed.point();
         int color = stages.indexOf(point.stage()) + 1;
         html.open("g", "class", "s" + color);
         html.element(
@@ -144,26 +180,48 @@ record ScatterChart(List<Point> points, List<String> stages) {
                     "class",
                     "ring",
                     "cx",
-                    Numbers.coordinate(x),
+                    Numbers.coordinate(placed.x()),
                     "cy",
-                    Numbers.coordinate(y),
+                    Numbers.coordinate(placed.y()),
                     "r",
                     9);
         }
-        Marker.of(color).draw(html, x, y, 4.4, "mark");
+        Marker.of(color).draw(html, placed.x(), placed.y(), 4.4, "mark");
         if (points.size() <= MOST_LABELS || point.selected()) {
-            boolean before = x > width - 60;
-            html.element(
-                    "text",
-                    Numbers.whole(point.step()),
-                    "class",
-                    (point.selected() ? "label strong" : "label") + (before ? " end" : ""),
-                    "x",
-                    Numbers.coordinate(x + (before ? -1 : 1) * (point.selected() ? 13 : 8)),
-                    "y",
-                    Numbers.coordinate(y + 3.5));
+            drawLabel(html, placed, taken, plot);
         }
         html.close("g");
+    }
+
+    /// Beside its point, where nothing is in the way; a label without room is left out, and the
+    /// point's title says what it is.
+    private static void drawLabel(Html html, Placed placed, List<Box> taken, Box plot) {
+        Point point = placed.point();
+        String text = Numbers.whole(point.step());
+        double half = 3.4 * text.length() + 1;
+        double away = point.selected() ? 13 : 8;
+        double[][] centers = {
+            {placed.x() + away + half, placed.y()},
+            {placed.x() - away - half, placed.y()},
+            {placed.x(), placed.y() - away - 5},
+            {placed.x(), placed.y() + away + 5}
+        };
+        for (double[] center : centers) {
+            Box box = Box.around(center[0], center[1], half, 6);
+            if (plot.holds(box) && taken.stream().noneMatch(box::meets)) {
+                taken.add(box);
+                html.element(
+                        "text",
+                        text,
+                        "class",
+                        point.selected() ? "mid strong" : "mid",
+                        "x",
+                        Numbers.coordinate(center[0]),
+                        "y",
+                        Numbers.coordinate(center[1] + 4));
+                return;
+            }
+        }
     }
 
     private String description() {

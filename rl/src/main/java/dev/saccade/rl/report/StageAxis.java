@@ -2,11 +2,14 @@ package dev.saccade.rl.report;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.ToLongFunction;
 
 /// The horizontal axis of the curves: the stages side by side, each as wide as the square root of
-/// its steps, so that a short stage beside a long one can still be read.
+/// how many of its steps have a value, so that a short stage beside a long one can still be read,
+/// and a stage that was measured once takes little room.
 final class StageAxis {
     private static final double CLOSEST_LABELS = 34;
+    private static final double CLOSEST_TO_END = 48;
     private static final double CLOSEST_TICKS = 70;
 
     /// A stage's place.
@@ -28,18 +31,23 @@ final class StageAxis {
     private final List<Band> bands = new ArrayList<>();
 
     /// @param stages the stages to show, at least one
-    StageAxis(List<StageSpan> stages, double left, double right) {
-        double total = stages.stream().mapToDouble(StageAxis::weight).sum();
+    /// @param measured how many of a stage's steps have a value
+    StageAxis(
+            List<StageSpan> stages,
+            ToLongFunction<StageSpan> measured,
+            double left,
+            double right) {
+        double total = stages.stream().mapToDouble(stage -> weight(stage, measured)).sum();
         double x = left;
         for (StageSpan stage : stages) {
-            double width = (right - left) * weight(stage) / total;
+            double width = (right - left) * weight(stage, measured) / total;
             bands.add(new Band(stage, x, x + width));
             x += width;
         }
     }
 
-    private static double weight(StageSpan stage) {
-        return Math.sqrt(Math.max(1, stage.to() - stage.from()));
+    private static double weight(StageSpan stage, ToLongFunction<StageSpan> measured) {
+        return Math.sqrt(Math.max(1, measured.applyAsLong(stage)));
     }
 
     List<Band> bands() {
@@ -87,7 +95,7 @@ final class StageAxis {
 
     private static void addIfFree(List<Tick> ticks, Tick tick, Tick end) {
         boolean free =
-                Math.abs(tick.x() - end.x()) > CLOSEST_LABELS
+                Math.abs(tick.x() - end.x()) > CLOSEST_TO_END
                         && ticks.stream()
                                 .noneMatch(t -> Math.abs(t.x() - tick.x()) < CLOSEST_LABELS);
         if (free) {

@@ -1,0 +1,105 @@
+package dev.saccade.tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.saccade.engine.HostDevice;
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Kernels;
+
+import org.junit.jupiter.api.Test;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+
+/// A small network from first values to a low loss.
+final class TrainingTest {
+    private static final int ROWS = 64;
+    private static final int INPUTS = 6;
+    private static final int CLASSES = 5;
+    private static final int STEPS = 120;
+
+    /// The losses of every step, then all weights.
+    private static List<float[]> train(int workers) {
+        List<float[]> results = new ArrayList<>();
+        try (HostDevice device = HostDevice.open(workers)) {
+            Kernels kernels = Kernels.of(device);
+            List<Parameter> parameters = new ArrayList<>();
+            Parameter first = add(parameters, kernels, "first.weight", 32, INPUTS);
+            Parameter firstBias = add(parameters, kernels, "first.bias", 32);
+            Parameter norm = add(parameters, kernels, "norm.weight", 32);
+            Parameter gate = add(parameters, kernels, "gate.weight", 48, 32);
+            Parameter up = add(parameters, kernels, "up.weight", 48, 32);
+            Parameter down = add(parameters, kernels, "down.weight", 32, 48);
+            Parameter head = add(parameters, kernels, "head.weight", CLASSES, 32);
+            Initializer.constant(norm, 1);
+            SplittableRandom random = new SplittableRandom(4);
+            float[] x = new float[ROWS * INPUTS];
+            for (int i = 0; i < x.length; i++) {
+                x[i] = (float) random.nextGaussian();
+            }
+            int[] classes = new int[ROWS];
+            for (int r = 0; r < ROWS; r++) {
+                // Which quadrant, and a class of its own near the middle: not linear.
+                float a = x[r * INPUTS];
+                float b = x[r * INPUTS + 1];
+                classes[r] = a * a + b * b < 0.5f ? 4 : (a > 0 ? 1 : 0) + (b > 0 ? 2 : 0);
+            }
+            float[] seed = new float[ROWS];
+            Arrays.fill(seed, -1f / ROWS);
+            Schedule schedule = new Schedule.Cosine(0.01, 10, STEPS, 0.1);
+            float[] losses = new float[STEPS];
+            try (AdamW optimizer =
+                    new AdamW(kernels, parameters, new AdamW.Settings(0.9, 0.99, 1e-8, 0.01, 1))) {
+                for (int step = 0; step < STEPS; step++) {
+                    try (Tape tape = Tape.recording(kernels)) {
+                        Tensor hidden =
+                                tape.linearGelu(tape.upload(x, ROWS, INPUTS), first, firstBias);
+                        Tensor inner = tape.swiGlu(tape.rmsNorm(hidden, norm, 1e-6f), gate, up);
+                        Tensor last = tape.linearResidual(inner, down, null, null, hidden);
+                        Tensor weights = tape.upload(seed, ROWS);
+                        Tape.LogProbs result =
+                                tape.logProbs(last, head, tape.upload(classes, ROWS), 1, null);
+                        losses[step] =
+                                (float)
+                                        kernels.elementwise()
+                                                .dot(ROWS, result.logProb().span(), weights.span());
+                        tape.backward(result.logProb(), weights);
+                    }
+                    optimizer.step(schedule.at(step), 1);
+                    optimizer.zeroGradients();
+                }
+            }
+            results.add(losses);
+            for (Parameter parameter : parameters) {
+                results.add(parameter.value().toFloats());
+                parameter.close();
+            }
+        }
+        return results;
+    }
+
+    private static Parameter add(
+            List<Parameter> parameters, Kernels kernels, String name, long... dims) {
+        Parameter parameter =
+                new Parameter(name, ParameterGroup.LANGUAGE, kernels, DType.F32, dims);
+        Initializer.normal(parameter, 1 / Math.sqrt(parameter.shape().width()), 7);
+        parameter.trainable(true);
+        parameters.add(parameter);
+        return parameter;
+    }
+
+    @Test
+    void itLearnsAndEveryRunHasTheSameBits() {
+        List<float[]> one = train(1);
+        float[] losses = one.getFirst();
+        assertThat(losses[0]).isBetween(1f, 4f);
+        assertThat(losses[STEPS - 1]).isLessThan(0.2f);
+        for (List<float[]> other : List.of(train(1), train(2))) {
+            for (int i = 0; i < one.size(); i++) {
+                assertThat(other.get(i)).isEqualTo(one.get(i));
+            }
+        }
+    }
+}
