@@ -150,25 +150,51 @@ final class TapeTest {
         assertThat(weight.hasGradient()).isFalse();
     }
 
-    /// `y = residual + ...` hands its own gradient on; what is then added to the residual's
-    /// gradient may not show in the gradients of the others that hold it.
+    /// A sum hands its own gradient on to both operands; what is then added to the gradient of one
+    /// may not show in that of the other.
     @Test
     void sharedGradientsAreNotCorrupted() {
-        float[] seed = random(6, 4);
+        Parameter weight = parameter("weight", 4, 3);
+        float[] seed = random(8, 4);
         try (Tape tape = Tape.recording(kernels)) {
             Tensor a = tape.variable(random(6, 1), 2, 3);
             Tensor b = tape.variable(random(6, 2), 2, 3);
-            Tensor c = tape.add(a, b);
-            Tensor d = tape.add(a, c);
-            Tensor seedTensor = tape.upload(seed, 2, 3);
-            tape.backward(d, seedTensor);
+            Tensor alone = tape.variable(random(6, 3), 2, 3);
+            Tensor sum = tape.add(a, tape.add(a, b));
+            Tensor y = tape.add(tape.linear(sum, weight, null), tape.linear(alone, weight, null));
+            Tensor seedTensor = tape.upload(seed, 2, 4);
+            tape.backward(y, seedTensor);
+            float[] once = present(tape.gradient(alone)).toFloats();
             float[] twice = new float[6];
             for (int i = 0; i < 6; i++) {
-                twice[i] = 2 * seed[i];
+                twice[i] = 2 * once[i];
             }
+            assertThat(present(tape.gradient(b)).toFloats()).isEqualTo(once);
             assertThat(present(tape.gradient(a)).toFloats()).isEqualTo(twice);
-            assertThat(present(tape.gradient(b)).toFloats()).isEqualTo(seed);
             assertThat(seedTensor.toFloats()).isEqualTo(seed);
+        }
+    }
+
+    /// Operations that turn their output's gradient into their input's in place, below a sum whose
+    /// other operand still holds that gradient.
+    @Test
+    void operationsInPlaceLeaveSharedGradientsAlone() {
+        Parameter weight = parameter("weight", 4, 4);
+        Parameter bias = parameter("bias", 4);
+        try (Tape tape = Tape.recording(kernels);
+                RopeTable table = new RopeTable(kernels, 3, 4, 10)) {
+            Tensor x = tape.variable(random(8, 1), 2, 4);
+            Tensor beside = tape.variable(random(8, 2), 2, 4);
+            Tensor alone = tape.variable(random(8, 3), 2, 4);
+            Tensor none = tape.upload(new int[] {1}, 1);
+            Tensor sum = beside;
+            sum = tape.add(sum, tape.rope(x, table, tape.upload(new int[] {1, 2}, 2), 4));
+            sum = tape.add(sum, tape.linearGelu(x, weight, bias));
+            sum = tape.add(sum, tape.replaceRows(x, none, x, none));
+            Tensor y = tape.add(tape.linear(sum, weight, null), tape.linear(alone, weight, null));
+            tape.backward(y, tape.upload(random(8, 4), 2, 4));
+            assertThat(present(tape.gradient(beside)).toFloats())
+                    .isEqualTo(present(tape.gradient(alone)).toFloats());
         }
     }
 

@@ -78,12 +78,13 @@ class HostElementwiseTest {
         float[] wide = widened(dtype, all);
         for (int i = 0; i < all.length; i++) {
             double expected = value(dtype, i);
-            assertThat((double) wide[i]).isEqualTo(expected);
             if (Double.isNaN(expected)) {
+                assertThat(wide[i]).isNaN();
                 all[i] = 0;
                 wide[i] = 0f;
-            } else if (expected == 0) {
-                assertThat(Float.floatToRawIntBits(wide[i])).isEqualTo(i << 16);
+            } else {
+                assertThat(Double.doubleToRawLongBits(wide[i]))
+                        .isEqualTo(Double.doubleToRawLongBits(expected));
             }
         }
         assertThat(narrowed(dtype, wide)).isEqualTo(all);

@@ -173,9 +173,13 @@ class HostNormTest {
             Oracle.assertAccurate("dBias", exact.dBias, Oracle.rounded(naive.dBias), results.dBias);
         }
 
-        assertThat(run(centred, width, x, weight, bias, dy, 0.25f, 1))
-                .usingRecursiveComparison()
-                .isEqualTo(results);
+        Results one = run(centred, width, x, weight, bias, dy, 0.25f, 1);
+        assertThat(one.y).isEqualTo(results.y);
+        assertThat(one.mean).isEqualTo(results.mean);
+        assertThat(one.rstd).isEqualTo(results.rstd);
+        assertThat(one.dx).isEqualTo(results.dx);
+        assertThat(one.dWeight).isEqualTo(results.dWeight);
+        assertThat(one.dBias).isEqualTo(results.dBias);
         int last = (rows - 1) * width;
         Results alone =
                 run(

@@ -10,8 +10,8 @@ import picocli.CommandLine.Option;
 final class CommonOptions {
     @Option(
             names = "--device",
-            paramLabel = "cpu|cuda[:N]",
-            description = "Where to compute (default: ${DEFAULT-VALUE}).",
+            paramLabel = "DEVICE",
+            description = "Where to compute: cpu, the only device of this version.",
             defaultValue = "cpu")
     String device = "cpu";
 
@@ -20,9 +20,6 @@ final class CommonOptions {
             paramLabel = "N",
             description = "CPU threads (default: all processors). Never changes a result.")
     int threads;
-
-    @Option(names = "--debug", description = "Print the stack trace with an error.")
-    boolean debug;
 
     /// Opens the device that was asked for.
     Device open() {
@@ -37,6 +34,7 @@ final class CommonOptions {
             throw new InputException(
                     "--device " + device, "this version has no CUDA device", "use --device cpu");
         }
-        throw new InputException("--device " + device, "no such device", "use --device cpu");
+        throw new InputException(
+                "--device " + device, "there is no such device", "use --device cpu");
     }
 }

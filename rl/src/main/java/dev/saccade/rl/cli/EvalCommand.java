@@ -28,9 +28,7 @@ import picocli.CommandLine.Option;
 import tools.jackson.databind.json.JsonMapper;
 
 /// Accuracy of a checkpoint on a data set, by `data_source`, with the entropy of critical tokens.
-@Command(
-        name = "eval",
-        description = "Evaluate a checkpoint on a data set, by data source.")
+@Command(name = "eval", description = "Evaluate a checkpoint on a data set, by data source.")
 final class EvalCommand implements Callable<Integer> {
     private static final double ENTROPY_THRESHOLD_NATS = 6.8;
 
@@ -56,7 +54,9 @@ final class EvalCommand implements Callable<Integer> {
             names = "--temperature",
             defaultValue = "1",
             paramLabel = "T",
-            description = "Of sampled answers; the most probable ones are always evaluated too.")
+            description =
+                    "Of sampled answers (default: ${DEFAULT-VALUE}); the most probable ones are"
+                            + " evaluated too.")
     double temperature;
 
     @Option(
@@ -70,7 +70,7 @@ final class EvalCommand implements Callable<Integer> {
             names = "--rows",
             defaultValue = "0",
             paramLabel = "N",
-            description = "Only the first N rows of each data source; 0 takes all.")
+            description = "Only the first N rows of each data source (default: all).")
     int rows;
 
     @Option(
@@ -123,7 +123,15 @@ final class EvalCommand implements Callable<Integer> {
         DataSet set = DataSet.read(data);
         EvaluationRecipe how =
                 new EvaluationRecipe(
-                        data.toString(), null, rows, samples, temperature, true, maxNewTokens, 256, 0);
+                        data.toString(),
+                        null,
+                        rows,
+                        samples,
+                        temperature,
+                        true,
+                        maxNewTokens,
+                        256,
+                        0);
         EntropyRecipe entropy =
                 new EntropyRecipe(
                         critical.isEmpty() ? CriticalTokens.DEFAULT_WORDS : critical,
@@ -165,16 +173,13 @@ final class EvalCommand implements Callable<Integer> {
         out.printf("%-16s %9s %9s%n", "data source", "sampled", "greedy");
         evaluation
                 .accuracy()
-                .forEach(
-                        (source, accuracy) ->
-                                out.printf(
-                                        Locale.ROOT,
-                                        "%-16s %9.3f %9.3f%n",
-                                        source,
-                                        accuracy,
-                                        evaluation
-                                                .greedyAccuracy()
-                                                .getOrDefault(source, Double.NaN)));
+                .forEach((source, accuracy) ->
+                        out.printf(
+                                Locale.ROOT,
+                                "%-16s %9.3f %9.3f%n",
+                                source,
+                                accuracy,
+                                evaluation.greedyAccuracy().getOrDefault(source, Double.NaN)));
         out.printf(
                 Locale.ROOT,
                 "entropy %.3f nats; critical tokens %.3f nats, in %.1f %% of the answers%n",

@@ -29,9 +29,7 @@ import picocli.CommandLine.Parameters;
 import tools.jackson.databind.json.JsonMapper;
 
 /// Answers a question about a picture.
-@Command(
-        name = "generate",
-        description = "Generate from a text and pictures with a checkpoint.")
+@Command(name = "generate", description = "Generate from a text and pictures with a checkpoint.")
 final class GenerateCommand implements Callable<Integer> {
     @Mixin HelpOption help = new HelpOption();
 
@@ -61,7 +59,7 @@ final class GenerateCommand implements Callable<Integer> {
             names = "--top-k",
             defaultValue = "0",
             paramLabel = "K",
-            description = "Keep the K most probable tokens; 0 keeps all.")
+            description = "Keep the K most probable tokens (default: all).")
     int topK;
 
     @Option(

@@ -30,9 +30,6 @@ final class InspectCommand implements Callable<Integer> {
     @Option(names = "--json", description = "Print JSON.")
     boolean json;
 
-    @Option(names = "--debug", description = "Print the stack trace with an error.")
-    boolean debug;
-
     @Override
     public Integer call() {
         VisionLanguageConfig config = VisionLanguageConfig.read(folder.resolve("config.json"));

@@ -9,12 +9,18 @@ import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ParameterException;
 
+import java.io.BufferedOutputStream;
+import java.io.FileDescriptor;
 import java.io.FileOutputStream;
-import java.io.IOException;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.io.PrintWriter;
+import java.lang.reflect.Constructor;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /// The command line. Exit status 0: done; 1: failed; 2: wrong usage or bad input. An error is one
 /// line on stderr, `saccade: <what>: <why>; <what to do>`; `--debug` adds the stack trace.
@@ -48,6 +54,9 @@ public final class Main implements Runnable {
     /// Wrong usage or bad input.
     static final int BAD_INPUT = 2;
 
+    private static final Pattern CHOICE =
+            Pattern.compile("(.*)expected one of \\[(.*)] \\(case-insensitive\\) but was '(.*)'");
+
     @CommandLine.Mixin HelpOption help = new HelpOption();
 
     @CommandLine.Option(
@@ -78,7 +87,18 @@ public final class Main implements Runnable {
         boolean debug = arguments.contains("--debug");
         commandLine.setExecutionExceptionHandler(
                 (exception, command, _) -> failure(exception, command.getErr(), debug));
-        return commandLine.execute(arguments.toArray(String[]::new));
+        try {
+            return commandLine.execute(arguments.toArray(String[]::new));
+        } catch (OutOfMemoryError e) {
+            if (debug) {
+                e.printStackTrace();
+            }
+            System.err.printf(
+                    "saccade: the Java heap: %d MiB are not enough; give it more, as in"
+                            + " SACCADE_JVM=-Xmx8g ./saccade ...%n",
+                    Runtime.getRuntime().maxMemory() >> 20);
+            return FAILED;
+        }
     }
 
     @Override
@@ -90,40 +110,65 @@ public final class Main implements Runnable {
 
     private static int usageError(ParameterException exception, String[] arguments) {
         CommandLine command = exception.getCommandLine();
-        String message = exception.getMessage();
-        List<String> near = List.of();
-        if (exception instanceof CommandLine.UnmatchedArgumentException unmatched) {
-            near = unmatched.getSuggestions();
-        }
-        String suggestion =
-                near.isEmpty() ? "" : "; did you mean " + String.join(" or ", near) + "?";
+        String message =
+                exception instanceof CommandLine.UnmatchedArgumentException unmatched
+                        ? unknown(unmatched)
+                        : plain(firstLine(exception.getMessage()));
         command.getErr()
-                .printf(
-                        "saccade: %s%s; see '%s --help'%n",
-                        firstLine(message), suggestion, command.getCommandSpec().qualifiedName());
+                .println(
+                        "saccade: %s; see '%s --help'"
+                                .formatted(message, command.getCommandSpec().qualifiedName()));
         return BAD_INPUT;
+    }
+
+    private static String unknown(CommandLine.UnmatchedArgumentException exception) {
+        CommandLine command = exception.getCommandLine();
+        String word = exception.getUnmatched().getFirst();
+        if (exception.isUnknownOption()) {
+            String name = word.replaceFirst("=.*", "");
+            return "unknown option '%s'%s"
+                    .formatted(
+                            name,
+                            Suggestion.of(name, command.getCommandSpec().optionsMap().keySet()));
+        }
+        return command.getSubcommands().isEmpty()
+                ? "unexpected argument '" + word + "'"
+                : "unknown command '%s'%s"
+                        .formatted(word, Suggestion.of(word, command.getSubcommands().keySet()));
+    }
+
+    /// The parser's message without its author's words.
+    private static String plain(String message) {
+        Matcher choice = CHOICE.matcher(message);
+        String text =
+                choice.matches()
+                        ? "%s'%s' is not one of %s"
+                                .formatted(
+                                        choice.group(1),
+                                        choice.group(3),
+                                        choice.group(2).toLowerCase(Locale.ROOT))
+                        : message.replaceFirst(" is not an? (int|long)$", " is not a whole number")
+                                .replaceFirst(" is not a (float|double)$", " is not a number");
+        return text.substring(0, 1).toLowerCase(Locale.ROOT) + text.substring(1);
     }
 
     private static int failure(Exception exception, PrintWriter err, boolean debug) {
         if (debug) {
             exception.printStackTrace(err);
         }
-        switch (exception) {
-            case InputException bad -> {
-                err.println("saccade: " + firstLine(bad.getMessage()));
-                return BAD_INPUT;
-            }
-            case OutOfDeviceMemoryException memory -> {
-                err.println("saccade: " + firstLine(memory.getMessage()));
-                return FAILED;
-            }
-            default -> {
-                err.printf(
-                        "saccade: %s: %s; run again with --debug for the stack trace%n",
-                        exception.getClass().getSimpleName(), firstLine(exception.getMessage()));
-                return FAILED;
-            }
-        }
+        String message = firstLine(exception.getMessage());
+        boolean explained =
+                exception instanceof InputException
+                        || exception instanceof OutOfDeviceMemoryException;
+        err.println(
+                "saccade: "
+                        + (explained
+                                ? message
+                                : exception.getClass().getSimpleName()
+                                        + ": "
+                                        + message
+                                        + "; run again with --debug for the stack trace"));
+        return exception instanceof InputException ? BAD_INPUT : FAILED;
     }
 
     private static String firstLine(@Nullable String message) {
@@ -131,18 +176,23 @@ public final class Main implements Runnable {
     }
 
     /// The launcher keeps the real stderr on another descriptor, since it drops a line from the
-    /// JVM's own messages.
+    /// JVM's own messages. The descriptor is used as it is: opened by its path, a regular file
+    /// would be written at a place of its own, over what others write to it.
     private static void openStandardError() {
-        String path = System.getenv("SACCADE_STDERR");
-        if (path == null) {
+        String number = System.getenv("SACCADE_STDERR");
+        if (number == null) {
             return;
         }
         try {
-            System.setErr(
-                    new PrintStream(
-                            new FileOutputStream(path, true), true, StandardCharsets.UTF_8));
-        } catch (IOException e) {
-            // A socket, say, cannot be opened by path: messages then take the JVM's own way.
+            Constructor<FileDescriptor> descriptor =
+                    FileDescriptor.class.getDeclaredConstructor(int.class);
+            descriptor.setAccessible(true);
+            OutputStream out =
+                    new BufferedOutputStream(
+                            new FileOutputStream(descriptor.newInstance(Integer.valueOf(number))));
+            System.setErr(new PrintStream(out, true, StandardCharsets.UTF_8));
+        } catch (ReflectiveOperationException | RuntimeException e) {
+            // Messages then take the JVM's own way, through the filter.
             System.err.flush();
         }
     }

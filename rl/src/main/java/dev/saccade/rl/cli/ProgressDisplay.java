@@ -3,12 +3,19 @@ package dev.saccade.rl.cli;
 import java.io.PrintStream;
 import java.util.Locale;
 
-/// Shows how far long work has come and how long it will take: a bar that redraws itself on a
-/// terminal, a line now and then in a log.
+/// Shows how far long work has come and how long it will take: a bar at the bottom that redraws
+/// itself on a terminal, a line now and then in a log. Safe to call from several threads.
 final class ProgressDisplay {
     private static final int BAR = 24;
     private static final long REDRAW_NANOS = 100_000_000L;
     private static final long LOG_NANOS = 10_000_000_000L;
+
+    /// Back to the line's start, and cut what is wider than the terminal: a wrapped line could not
+    /// be redrawn.
+    private static final String BEGIN = "\r\u001b[?7l";
+
+    /// Clear the rest of the line, and wrap again.
+    private static final String END = "\u001b[K\u001b[?7h";
 
     private final PrintStream out;
     private final boolean terminal;
@@ -16,7 +23,7 @@ final class ProgressDisplay {
     private long startNanos;
     private long shownNanos;
     private long firstDone;
-    private int shownWidth;
+    private String shown = "";
 
     ProgressDisplay(PrintStream out, boolean terminal) {
         this.out = out;
@@ -28,8 +35,12 @@ final class ProgressDisplay {
         return new ProgressDisplay(System.err, "1".equals(System.getenv("SACCADE_TERMINAL")));
     }
 
-    /// Says that `done` of `total` steps of `name` are done; `detail` follows the time left.
-    void update(String name, long done, long total, String detail) {
+    /// Says that `done` of `total` steps of `name` are done.
+    ///
+    /// @param wholeSeconds an estimate of the time left for everything, not for this task alone
+    /// @param detail follows the time left
+    synchronized void update(
+            String name, long done, long total, double wholeSeconds, String detail) {
         long now = System.nanoTime();
         if (!name.equals(task)) {
             finish();
@@ -39,15 +50,14 @@ final class ProgressDisplay {
             shownNanos = now - LOG_NANOS;
         }
         boolean last = done >= total;
-        long pause = terminal ? REDRAW_NANOS : LOG_NANOS;
-        if (!last && now - shownNanos < pause) {
+        if (!last && now - shownNanos < (terminal ? REDRAW_NANOS : LOG_NANOS)) {
             return;
         }
         shownNanos = now;
-        String left = last ? "done" : remaining(now, done, total);
+        String left = last ? "done" : remaining(now, done, total, wholeSeconds);
         if (terminal) {
             int filled = total == 0 ? BAR : (int) (BAR * done / total);
-            redraw(
+            show(
                     "%-12s %s%s %d/%d  %s  %s"
                             .formatted(
                                     name,
@@ -58,49 +68,65 @@ final class ProgressDisplay {
                                     left,
                                     detail));
         } else {
-            out.printf("%s %d/%d, %s, %s%n", name, done, total, left, detail);
+            out.println("%s %d/%d: %s; %s".formatted(name, done, total, left, detail));
         }
         if (last) {
             finish();
         }
     }
 
-    /// A line of its own, above what is shown.
-    void line(String text) {
-        finish();
-        out.println(text);
+    /// On a terminal, says what is being done while there is nothing to count; the next line or
+    /// update takes its place.
+    synchronized void status(String text) {
+        if (terminal) {
+            show(text);
+        }
     }
 
-    /// Ends the redrawn line, if there is one.
-    void finish() {
-        if (terminal && shownWidth > 0) {
+    /// A line of its own, above what is redrawn.
+    synchronized void line(String text) {
+        if (shown.isEmpty()) {
+            out.println(text);
+            return;
+        }
+        out.print("\r\u001b[K" + text + System.lineSeparator());
+        show(task.isEmpty() ? "" : shown);
+    }
+
+    /// Ends what is redrawn, if there is anything.
+    synchronized void finish() {
+        if (!shown.isEmpty()) {
             out.println();
-            shownWidth = 0;
+            shown = "";
         }
         task = "";
     }
 
-    private void redraw(String text) {
-        String padded = text + " ".repeat(Math.max(0, shownWidth - text.length()));
-        out.print("\r" + padded);
+    private void show(String text) {
+        out.print(BEGIN + text + END);
         out.flush();
-        shownWidth = text.length();
+        shown = text;
     }
 
-    private String remaining(long now, long done, long total) {
+    private String remaining(long now, long done, long total, double wholeSeconds) {
         long made = done - firstDone;
+        String whole = "run " + duration(wholeSeconds);
         if (made <= 0) {
-            return "time left unknown";
+            return whole + " left";
         }
         double seconds = (now - startNanos) / 1e9 / made * (total - done);
-        return duration(seconds) + " left";
+        return duration(seconds) + " left (" + whole + ")";
     }
 
-    /// `42 s`, `3 min 05 s`.
+    /// `42 s`, `3 min 05 s`, `2 h 07 min`.
     static String duration(double seconds) {
         long whole = Math.round(seconds);
-        return whole < 60
-                ? whole + " s"
-                : String.format(Locale.ROOT, "%d min %02d s", whole / 60, whole % 60);
+        if (whole < 60) {
+            return whole + " s";
+        }
+        if (whole < 3600) {
+            return String.format(Locale.ROOT, "%d min %02d s", whole / 60, whole % 60);
+        }
+        return String.format(Locale.ROOT, "%d h %02d min", whole / 3600, whole % 3600 / 60);
     }
 }

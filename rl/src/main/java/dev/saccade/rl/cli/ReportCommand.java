@@ -5,7 +5,6 @@ import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /// Builds a run's report anew.
@@ -15,9 +14,6 @@ final class ReportCommand implements Callable<Integer> {
 
     @Parameters(paramLabel = "RUN", description = "The run's folder.")
     Path run = Path.of("");
-
-    @Option(names = "--debug", description = "Print the stack trace with an error.")
-    boolean debug;
 
     @Override
     public Integer call() {

@@ -17,14 +17,22 @@ import java.util.TreeSet;
 /// end. Progress goes to standard error, the table to standard output.
 final class RunConsole implements Listener {
     private final ProgressDisplay progress = ProgressDisplay.onStandardError();
+    private final String device;
     private boolean interrupted;
+
+    /// @param device where the run is computed
+    RunConsole(String device) {
+        this.device = device;
+    }
 
     @Override
     public void started(Recipe recipe, Path folder, long step) {
+        progress.line("device " + device);
         progress.line(
                 step == 0
                         ? "run %s: %s, seed %d, %d steps"
-                                .formatted(folder, recipe.name(), recipe.seed(), recipe.totalSteps())
+                                .formatted(
+                                        folder, recipe.name(), recipe.seed(), recipe.totalSteps())
                         : "run %s: goes on from step %d of %d"
                                 .formatted(folder, step, recipe.totalSteps()));
     }
@@ -58,10 +66,8 @@ final class RunConsole implements Listener {
                 step.stage(),
                 step.stageStep(),
                 step.stageSteps(),
-                detail(step.metrics())
-                        + ", run "
-                        + ProgressDisplay.duration(step.remaining().toMillis() / 1e3)
-                        + " left");
+                step.remaining().toMillis() / 1e3,
+                detail(step.metrics()));
     }
 
     private static String detail(Map<String, Double> metrics) {
@@ -76,6 +82,11 @@ final class RunConsole implements Listener {
         }
         return String.format(
                 Locale.ROOT, "loss %.3f", metrics.getOrDefault("train/loss", Double.NaN));
+    }
+
+    @Override
+    public void evaluating(String stage, long step, int rows) {
+        progress.status("%-12s evaluating %d rows".formatted(stage, rows));
     }
 
     @Override
@@ -115,7 +126,18 @@ final class RunConsole implements Listener {
     @Override
     public void interrupted(long step) {
         interrupted = true;
+        progress.finish();
         progress.line("stopped after step " + step + "; everything is saved");
+    }
+
+    /// Says that Ctrl-C was seen.
+    void stopping() {
+        progress.line("stopping after this step");
+    }
+
+    /// Ends the progress shown, so that what follows has a line of its own.
+    void end() {
+        progress.finish();
     }
 
     /// Whether the run ended because it was asked to.
@@ -124,7 +146,7 @@ final class RunConsole implements Listener {
     }
 
     /// Prints what the run found: accuracies after each stage, by subject.
-    static void printTable(Summary summary, PrintStream out) {
+    static void printTable(Summary summary, Path folder, PrintStream out) {
         SequencedSet<String> subjects = new TreeSet<>();
         for (Summary.Stage stage : summary.stages()) {
             subjects.addAll(stage.accuracyAfter().keySet());
@@ -135,18 +157,21 @@ final class RunConsole implements Listener {
             subjects.forEach(subject -> out.printf(" %9s", subject));
             out.println();
             for (Summary.Stage stage : summary.stages()) {
-                out.printf("%-14s %6d %8s", stage.name(), stage.steps(), cell(stage, Evaluation.ALL));
+                out.printf(
+                        "%-14s %6d %8s", stage.name(), stage.steps(), cell(stage, Evaluation.ALL));
                 subjects.forEach(subject -> out.printf(" %9s", cell(stage, subject)));
                 out.println();
             }
         }
         out.printf(
                 Locale.ROOT,
-                "%nsampler and trainer differ by %s (log-prob) and %s (entropy)%n",
+                "%nagreement    sampler and trainer differ by %s in log-probs, %s in entropies%n",
                 exact(summary.difference().logProb()),
                 exact(summary.difference().entropy()));
         if (summary.selectedCheckpoint() != null) {
-            out.printf("selected     %s (%s)%n", summary.selectedCheckpoint(), summary.selection().rule());
+            out.printf(
+                    "selected     %s%n             %s%n",
+                    folder.resolve(summary.selectedCheckpoint()), summary.selection().rule());
         }
         out.printf(Locale.ROOT, "time         %s%n", ProgressDisplay.duration(summary.seconds()));
     }

@@ -6,7 +6,6 @@ import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.rl.report.Report;
 import dev.saccade.rl.run.Summary;
 import dev.saccade.rl.run.Trainer;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
@@ -48,38 +47,40 @@ final class RunSession {
     }
 
     private int work(Path folder, Work work) {
-        RunConsole console = new RunConsole();
         CountDownLatch done = new CountDownLatch(1);
-        // On Ctrl-C the JVM runs this hook; it ends once the step in progress is saved.
-        Thread hook =
-                Thread.ofPlatform()
-                        .name("saccade-stop")
-                        .unstarted(
-                                () -> {
-                                    Trainer.requestStop();
-                                    await(done);
-                                });
-        Runtime.getRuntime().addShutdownHook(hook);
         try (Device device = common.open()) {
-            System.err.printf("device %s%n", device.name());
-            Summary summary = work.run(Kernels.of(device), console);
-            if (!console.wasInterrupted()) {
-                RunConsole.printTable(summary, System.out);
+            RunConsole console = new RunConsole(device.name());
+            // On Ctrl-C the JVM runs this hook; it ends once the step in progress is saved.
+            Thread hook =
+                    Thread.ofPlatform().name("saccade-stop").unstarted(() -> stop(console, done));
+            Runtime.getRuntime().addShutdownHook(hook);
+            try {
+                return work(folder, work, Kernels.of(device), console);
+            } finally {
+                console.end();
+                done.countDown();
+                removeHook(hook);
             }
-            Report.write(folder);
-            System.out.printf("report       %s%n", folder.resolve("report.html"));
-            if (console.wasInterrupted()) {
-                System.out.printf("go on with   ./saccade train --resume %s%n", folder);
-                return Main.FAILED;
-            }
-            return 0;
-        } finally {
-            done.countDown();
-            removeHook(hook);
         }
     }
 
-    private static void await(CountDownLatch done) {
+    private static int work(Path folder, Work work, Kernels kernels, RunConsole console) {
+        Summary summary = work.run(kernels, console);
+        if (!console.wasInterrupted()) {
+            RunConsole.printTable(summary, folder, System.out);
+        }
+        Report.write(folder);
+        System.out.printf("report       %s%n", folder.resolve("report.html"));
+        if (console.wasInterrupted()) {
+            System.out.printf("go on with   ./saccade train --resume %s%n", folder);
+            return Main.FAILED;
+        }
+        return 0;
+    }
+
+    private static void stop(RunConsole console, CountDownLatch done) {
+        console.stopping();
+        Trainer.requestStop();
         try {
             if (!done.await(STOP_SECONDS, TimeUnit.SECONDS)) {
                 System.err.printf("the step did not end within %d s%n", STOP_SECONDS);
@@ -95,18 +96,6 @@ final class RunSession {
         } catch (IllegalStateException e) {
             // The hook is running: the process is on its way out.
             return;
-        }
-    }
-
-    /// Whether a folder exists and has something in it.
-    static boolean occupied(Path folder) {
-        if (!Files.isDirectory(folder)) {
-            return Files.exists(folder);
-        }
-        try (java.util.stream.Stream<Path> entries = Files.list(folder)) {
-            return entries.findAny().isPresent();
-        } catch (java.io.IOException e) {
-            return true;
         }
     }
 }

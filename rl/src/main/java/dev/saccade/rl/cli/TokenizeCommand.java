@@ -34,9 +34,6 @@ final class TokenizeCommand implements Callable<Integer> {
     @Option(names = "--json", description = "Print JSON.")
     boolean json;
 
-    @Option(names = "--debug", description = "Print the stack trace with an error.")
-    boolean debug;
-
     @Parameters(arity = "0..1", paramLabel = "TEXT", description = "The text (default: stdin).")
     @Nullable String text;
 
@@ -44,9 +41,7 @@ final class TokenizeCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         Tokenizer tokenizer = Tokenizer.load(checkpoint);
         String input =
-                text != null
-                        ? text
-                        : new String(System.in.readAllBytes(), StandardCharsets.UTF_8);
+                text != null ? text : new String(System.in.readAllBytes(), StandardCharsets.UTF_8);
         int[] ids = tokenizer.encode(input);
         PrintStream out = System.out;
         if (json) {

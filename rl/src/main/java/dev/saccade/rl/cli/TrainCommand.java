@@ -77,12 +77,6 @@ final class TrainCommand implements Callable<Integer> {
         }
         Recipe loaded = Recipe.load(recipe, assignments);
         Path folder = out != null ? out : RunSession.newFolder(loaded.name());
-        if (RunSession.occupied(folder)) {
-            throw new InputException(
-                    folder.toString(),
-                    "is not empty",
-                    "choose another --out, or go on with --resume " + folder);
-        }
         return new RunSession(common).start(loaded, folder);
     }
 }

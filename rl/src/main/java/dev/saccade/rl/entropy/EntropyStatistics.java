@@ -159,7 +159,8 @@ public final class EntropyStatistics {
         return Math.clamp(products / Math.sqrt(squaresA * squaresB), -1.0, 1.0);
     }
 
-    private static double[] ranks(double[] values) {
+    /// Each value's rank, from 1; equal values share the mean of their ranks.
+    public static double[] ranks(double[] values) {
         double[] sorted = values.clone();
         Arrays.sort(sorted);
         double[] ranks = new double[values.length];

@@ -16,7 +16,7 @@ record Accuracies(Map<String, Double> bySubject) {
         Map<String, Double> values = new LinkedHashMap<>();
         for (Map.Entry<String, JsonNode> entry : node.properties()) {
             if (entry.getValue().isNumber()) {
-                values.put(entry.getKey(), entry.getValue().asDouble());
+                values.put(entry.getKey(), entry.getValue().asDouble(Double.NaN));
             }
         }
         return new Accuracies(values);

@@ -19,8 +19,7 @@ final class CheckpointsSection {
         int without = 0;
         for (JsonNode checkpoint : checkpoints) {
             double entropy = checkpoint.path("critical_entropy").asDouble(Double.NaN);
-            double accuracy =
-                    checkpoint.path("accuracy").path(Accuracies.ALL).asDouble(Double.NaN);
+            double accuracy = checkpoint.path("accuracy").path(Accuracies.ALL).asDouble(Double.NaN);
             if (Double.isFinite(entropy) && Double.isFinite(accuracy)) {
                 points.add(
                         new ScatterChart.Point(
@@ -43,7 +42,8 @@ final class CheckpointsSection {
         }
         html.text(".").close("p");
         if (!points.isEmpty()) {
-            List<String> stages = points.stream().map(ScatterChart.Point::stage).distinct().toList();
+            List<String> stages =
+                    points.stream().map(ScatterChart.Point::stage).distinct().toList();
             html.add(new ScatterChart(points, stages).draw());
         }
         drawCorrelations(html, points);
@@ -72,9 +72,10 @@ final class CheckpointsSection {
         html.close("ul");
         html.element(
                 "p",
-                "Checkpoints of one run follow each other, so they are not independent: the shuffled"
-                    + " share is a lower bound for chance, and one run is one observation. The claim"
-                    + " that critical entropy follows accuracy is the Skywork-R1V3 report's.",
+                "Checkpoints of one run follow each other, so they are not independent: the"
+                    + " shuffled share is a lower bound for chance, and one run is one observation."
+                    + " The claim that critical entropy follows accuracy is the Skywork-R1V3"
+                    + " report's.",
                 "class",
                 "note");
     }

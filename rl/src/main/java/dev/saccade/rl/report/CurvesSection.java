@@ -27,16 +27,14 @@ final class CurvesSection {
         for (MetricLine line : data.lines()) {
             if (line.evaluation()) {
                 line.values()
-                        .forEach(
-                                (name, value) -> {
-                                    Matcher matcher = ACCURACY.matcher(name);
-                                    if (matcher.matches()) {
-                                        bySubject
-                                                .computeIfAbsent(
-                                                        matcher.group(1), _ -> new ArrayList<>())
-                                                .add(point(line, value));
-                                    }
-                                });
+                        .forEach((name, value) -> {
+                            Matcher matcher = ACCURACY.matcher(name);
+                            if (matcher.matches()) {
+                                bySubject
+                                        .computeIfAbsent(matcher.group(1), _ -> new ArrayList<>())
+                                        .add(point(line, value));
+                            }
+                        });
             }
         }
         List<LineChart.Series> series = new ArrayList<>();
@@ -44,9 +42,8 @@ final class CurvesSection {
         if (all != null) {
             series.add(new LineChart.Series("all subjects", 0, true, all));
         }
-        bySubject.forEach(
-                (subject, points) ->
-                        series.add(new LineChart.Series(subject, series.size(), true, points)));
+        bySubject.forEach((subject, points) ->
+                series.add(new LineChart.Series(subject, series.size(), true, points)));
         LineChart chart =
                 new LineChart(
                         "accuracy",

@@ -46,14 +46,17 @@ final class HeadSection {
         long parameters = summary.path("parameters").asLong(0);
         text.append(
                 parameters > 0
-                        ? "A vision-language model of " + Numbers.compact(parameters) + " parameters"
+                        ? "A vision-language model of "
+                                + Numbers.compact(parameters)
+                                + " parameters"
                         : "A vision-language model");
         List<String> stages = data.stages().stream().map(StageSpan::name).toList();
         if (!stages.isEmpty()) {
             text.append(", trained through ").append(String.join(" → ", stages));
         }
         if (summary.has("seconds")) {
-            text.append(" in ").append(Numbers.duration(summary.path("seconds").asDouble()));
+            text.append(" in ")
+                    .append(Numbers.duration(summary.path("seconds").asDouble(Double.NaN)));
         }
         String device = summary.path("device").asString("");
         if (!device.isEmpty()) {
@@ -90,8 +93,7 @@ final class HeadSection {
             return null;
         }
         Accuracies before =
-                Accuracies.of(
-                        data.stageSummary(stages.getFirst().name()).path("accuracy_before"));
+                Accuracies.of(data.stageSummary(stages.getFirst().name()).path("accuracy_before"));
         Accuracies after =
                 Accuracies.of(data.stageSummary(stages.getLast().name()).path("accuracy_after"));
         Gain gain =
@@ -150,7 +152,7 @@ final class HeadSection {
             tile(
                     html,
                     "Selected checkpoint",
-                    "step " + Numbers.whole(selected.path("step").asLong()),
+                    "step " + Numbers.whole(selected.path("step").asLong(0)),
                     "accuracy "
                             + Numbers.percent(
                                     selected.path("accuracy")
@@ -164,9 +166,7 @@ final class HeadSection {
                     html,
                     "Sampler − trainer",
                     agreement.isExact() ? "0" : Numbers.significant(agreement.largest()),
-                    agreement.isExact()
-                            ? "equal bit for bit"
-                            : "largest difference: should be 0");
+                    agreement.isExact() ? "equal bit for bit" : "largest difference: should be 0");
         }
         JsonNode summary = data.summary();
         if (summary.has("seconds")) {
@@ -174,7 +174,7 @@ final class HeadSection {
             tile(
                     html,
                     "Compute time",
-                    Numbers.duration(summary.path("seconds").asDouble()),
+                    Numbers.duration(summary.path("seconds").asDouble(Double.NaN)),
                     threads > 0 ? "with " + threads + (threads == 1 ? " thread" : " threads") : "");
         }
         JsonNode seed = summary.has("seed") ? summary.path("seed") : data.config().path("seed");

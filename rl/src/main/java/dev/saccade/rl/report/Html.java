@@ -77,18 +77,17 @@ final class Html {
     static String escape(String text) {
         StringBuilder escaped = new StringBuilder(text.length() + 16);
         text.codePoints()
-                .forEach(
-                        codePoint -> {
-                            switch (codePoint) {
-                                case '&' -> escaped.append("&amp;");
-                                case '<' -> escaped.append("&lt;");
-                                case '>' -> escaped.append("&gt;");
-                                case '"' -> escaped.append("&quot;");
-                                case '\'' -> escaped.append("&#39;");
-                                case '\n', '\t' -> escaped.append((char) codePoint);
-                                default -> escaped.appendCodePoint(representable(codePoint));
-                            }
-                        });
+                .forEach(codePoint -> {
+                    switch (codePoint) {
+                        case '&' -> escaped.append("&amp;");
+                        case '<' -> escaped.append("&lt;");
+                        case '>' -> escaped.append("&gt;");
+                        case '"' -> escaped.append("&quot;");
+                        case '\'' -> escaped.append("&#39;");
+                        case '\n', '\t' -> escaped.append((char) codePoint);
+                        default -> escaped.appendCodePoint(representable(codePoint));
+                    }
+                });
         return escaped.toString();
     }
 

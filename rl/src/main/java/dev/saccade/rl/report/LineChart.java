@@ -72,7 +72,8 @@ record LineChart(
                 continue;
             }
             html.open("li", "class", "s" + s.color());
-            html.open("svg", "width", 26, "height", 12, "viewBox", "0 0 26 12", "aria-hidden", true);
+            html.open(
+                    "svg", "width", 26, "height", 12, "viewBox", "0 0 26 12", "aria-hidden", true);
             html.empty("path", "class", "line", "d", "M1 6H25");
             if (s.evaluated()) {
                 Marker.of(s.color()).draw(html, 13, 6, 3.4, "mark");
@@ -237,8 +238,7 @@ record LineChart(
         return ValueAxis.linear(fromZero ? Math.min(0, min) : min, Math.max(max, min), ticks);
     }
 
-    private void drawSeries(
-            Html html, Series s, StageAxis steps, ValueAxis values, double bottom) {
+    private void drawSeries(Html html, Series s, StageAxis steps, ValueAxis values, double bottom) {
         html.open("g", "class", "s" + s.color());
         StringBuilder raw = new StringBuilder();
         StringBuilder smooth = new StringBuilder();
@@ -270,7 +270,15 @@ record LineChart(
             html.empty("path", "class", "line faint", "d", raw);
         }
         html.empty(
-                "path", "class", "line", "d", smooth, "data-label", s.label(), "data-points", known);
+                "path",
+                "class",
+                "line",
+                "d",
+                smooth,
+                "data-label",
+                s.label(),
+                "data-points",
+                known);
         if (s.evaluated()) {
             for (Point point : s.points()) {
                 if (steps.shows(point.stage())) {
@@ -290,8 +298,7 @@ record LineChart(
     /// Whether the band before this one is the stage before it.
     private static boolean isNextTo(StageAxis steps, StageAxis.Band band) {
         int index = steps.bands().indexOf(band);
-        return index > 0
-                && steps.bands().get(index - 1).stage().to() == band.stage().from();
+        return index > 0 && steps.bands().get(index - 1).stage().to() == band.stage().from();
     }
 
     private void line(
@@ -336,8 +343,7 @@ record LineChart(
         for (int i = 0; i < points.size(); i++) {
             double mean =
                     points
-                            .subList(
-                                    Math.max(0, i - reach), Math.min(points.size(), i + reach + 1))
+                            .subList(Math.max(0, i - reach), Math.min(points.size(), i + reach + 1))
                             .stream()
                             .mapToDouble(Point::value)
                             .average()

@@ -35,16 +35,17 @@ enum Marker {
                         yield "";
                     }
                     case SQUARE -> polygon(x - r, y - r, x + r, y - r, x + r, y + r, x - r, y + r);
-                    case TRIANGLE -> polygon(x, y - 1.2 * r, x + 1.2 * r, y + r, x - 1.2 * r, y + r);
+                    case TRIANGLE ->
+                            polygon(x, y - 1.2 * r, x + 1.2 * r, y + r, x - 1.2 * r, y + r);
                     case DIAMOND ->
                             polygon(x, y - 1.4 * r, x + 1.4 * r, y, x, y + 1.4 * r, x - 1.4 * r, y);
                     case DOWN -> polygon(x, y + 1.2 * r, x + 1.2 * r, y - r, x - 1.2 * r, y - r);
                     case CROSS ->
                             polygon(
                                     x - r, y - r / 3, x - r / 3, y - r / 3, x - r / 3, y - r,
-                                    x + r / 3, y - r, x + r / 3, y - r / 3, x + r, y - r / 3,
-                                    x + r, y + r / 3, x + r / 3, y + r / 3, x + r / 3, y + r,
-                                    x - r / 3, y + r, x - r / 3, y + r / 3, x - r, y + r / 3);
+                                    x + r / 3, y - r, x + r / 3, y - r / 3, x + r, y - r / 3, x + r,
+                                    y + r / 3, x + r / 3, y + r / 3, x + r / 3, y + r, x - r / 3,
+                                    y + r, x - r / 3, y + r / 3, x - r, y + r / 3);
                 };
         if (!path.isEmpty()) {
             svg.empty("path", "class", cssClass, "d", path);

@@ -2,7 +2,6 @@ package dev.saccade.rl.report;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -18,6 +17,7 @@ final class ReasoningSection {
     private static final int MOST_QUESTION_CHARACTERS = 600;
     private static final Pattern USER_TURN =
             Pattern.compile("<\\|im_start\\|>user\\n(.*?)<\\|im_end\\|>", Pattern.DOTALL);
+    private static final Pattern BLANKS = Pattern.compile("\\s+");
     private static final Pattern IMAGE =
             Pattern.compile("<img>.*?</img>|<IMG_CONTEXT>|<image>", Pattern.DOTALL);
     private static final Pattern CONTROL = Pattern.compile("<\\|[a-z_]+\\|>|</?think>");
@@ -111,10 +111,7 @@ final class ReasoningSection {
                         compared
                                 ? "All of them, before and after reinforcement learning"
                                 : "All of them",
-                        counts
-                                + (compared
-                                        ? " (right or wrong alone: the same both times)"
-                                        : ""));
+                        counts + (compared ? " (right or wrong alone: the same both times)" : ""));
     }
 
     private static void drawLegend(Html html, double cap) {
@@ -125,7 +122,8 @@ final class ReasoningSection {
             html.element("i", "", "style", "--h:" + Numbers.coordinate(i / 10.0));
         }
         html.close("span");
-        html.element("span", Numbers.significant(cap) + " and above", "class", "tick").close("span");
+        html.element("span", Numbers.significant(cap) + " and above", "class", "tick")
+                .close("span");
         html.open("span").element("span", "Wait", "class", "t c", "style", "--h:.4");
         html.text(" critical token").close("span");
         html.open("span", "class", "hint").text("Point at a token, or use ← → in a response.");
@@ -242,7 +240,7 @@ final class ReasoningSection {
     }
 
     private static String describe(Response.Token token) {
-        return "“%s” · entropy %s nats · log-probability %s (%s)%s"
+        return "“%s” · entropy %s nats · log p %s (%s)%s"
                 .formatted(
                         token.text(),
                         Numbers.fixed(token.entropy(), 2),
@@ -275,8 +273,7 @@ final class ReasoningSection {
             text = turns.group(1);
         }
         text = CONTROL.matcher(IMAGE.matcher(text).replaceAll(" ")).replaceAll(" ");
-        String question =
-                String.join(" ", Arrays.asList(text.strip().split("\\s+")));
+        String question = BLANKS.matcher(text.strip()).replaceAll(" ");
         return question.length() <= MOST_QUESTION_CHARACTERS
                 ? question
                 : question.substring(0, MOST_QUESTION_CHARACTERS) + "…";

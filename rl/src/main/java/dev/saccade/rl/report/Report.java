@@ -73,7 +73,7 @@ public final class Report {
         html.empty("meta", "charset", "utf-8");
         html.empty("meta", "name", "viewport", "content", "width=device-width, initial-scale=1");
         // Nothing is loaded, and no script but the report's own would run.
-        html.open(
+        html.empty(
                 "meta",
                 "http-equiv",
                 "Content-Security-Policy",

@@ -20,10 +20,7 @@ final class ResultsSection {
     Html draw() {
         Html html = new Html();
         boolean sampled =
-                drawTable(
-                        html,
-                        "Sampled answers",
-                        columns("accuracy_before", "accuracy_after"));
+                drawTable(html, "Sampled answers", columns("accuracy_before", "accuracy_after"));
         boolean greedy =
                 drawTable(
                         html,
@@ -55,11 +52,10 @@ final class ResultsSection {
             return false;
         }
         Set<String> subjects = new TreeSet<>();
-        columns.forEach(
-                column -> {
-                    subjects.addAll(column.before().subjects());
-                    subjects.addAll(column.after().subjects());
-                });
+        columns.forEach(column -> {
+            subjects.addAll(column.before().subjects());
+            subjects.addAll(column.after().subjects());
+        });
         List<String> rows = new ArrayList<>();
         rows.add(Accuracies.ALL);
         rows.addAll(subjects);
@@ -117,7 +113,9 @@ final class ResultsSection {
                         : "Measured on the held-out rows.");
         if (evaluation.path("temperature").isNumber()) {
             text.append(" Sampled at temperature ")
-                    .append(Numbers.significant(evaluation.path("temperature").asDouble()))
+                    .append(
+                            Numbers.significant(
+                                    evaluation.path("temperature").asDouble(Double.NaN)))
                     .append(", ")
                     .append(evaluation.path("n").asInt(1))
                     .append(" a row.");

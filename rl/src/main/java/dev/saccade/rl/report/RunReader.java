@@ -157,7 +157,7 @@ final class RunReader {
                     Map<String, Double> values = new HashMap<>();
                     for (Map.Entry<String, JsonNode> entry : node.properties()) {
                         if (entry.getValue().isNumber() && !NO_VALUES.contains(entry.getKey())) {
-                            values.put(entry.getKey(), entry.getValue().asDouble());
+                            values.put(entry.getKey(), entry.getValue().asDouble(Double.NaN));
                         }
                     }
                     lines.add(
@@ -192,13 +192,12 @@ final class RunReader {
             return files;
         }
         try (Stream<Path> list = Files.list(directory)) {
-            list.forEach(
-                    file -> {
-                        Matcher matcher = name.matcher(String.valueOf(file.getFileName()));
-                        if (matcher.matches()) {
-                            files.put(Long.parseLong(matcher.group(1)), file);
-                        }
-                    });
+            list.forEach(file -> {
+                Matcher matcher = name.matcher(String.valueOf(file.getFileName()));
+                if (matcher.matches()) {
+                    files.put(Long.parseLong(matcher.group(1)), file);
+                }
+            });
         } catch (IOException e) {
             notes.add(folder.relativize(directory) + " could not be read.");
         }

@@ -42,10 +42,11 @@ final class RunSection {
         put(facts, "Device", summary.path("device"));
         put(facts, "Threads", summary.path("threads"));
         if (summary.has("seconds")) {
-            facts.put("Compute time", Numbers.duration(summary.path("seconds").asDouble()));
+            facts.put(
+                    "Compute time", Numbers.duration(summary.path("seconds").asDouble(Double.NaN)));
         }
         if (summary.has("parameters")) {
-            facts.put("Parameters", Numbers.whole(summary.path("parameters").asLong()));
+            facts.put("Parameters", Numbers.whole(summary.path("parameters").asLong(0)));
         }
         StringJoiner words = new StringJoiner(", ");
         for (JsonNode word : data.config().path("entropy").path("critical_words")) {
@@ -55,7 +56,7 @@ final class RunSection {
             facts.put("Critical words", words.toString());
         }
         if (data.config().path("reward").path("accuracy").isNumber()) {
-            double weight = data.config().path("reward").path("accuracy").asDouble();
+            double weight = data.config().path("reward").path("accuracy").asDouble(Double.NaN);
             facts.put(
                     "Reward",
                     "%s accuracy + %s format"
@@ -69,14 +70,16 @@ final class RunSection {
         facts.put("Failed reward calls", Numbers.whole((long) failures));
         put(facts, "Selected checkpoint", summary.path("selected_checkpoint"));
         put(facts, "Final checkpoint", summary.path("final_checkpoint").path("path"));
-        put(facts, "Its model.safetensors, SHA-256", summary.path("final_checkpoint").path("sha256"));
+        put(
+                facts,
+                "Its model.safetensors, SHA-256",
+                summary.path("final_checkpoint").path("sha256"));
         if (data.configText() != null) {
             facts.put("config.yaml, SHA-256", sha256(data.configText()));
         }
         html.open("dl", "class", "facts-table");
-        facts.forEach(
-                (name, value) ->
-                        html.open("div").element("dt", name).element("dd", value).close("div"));
+        facts.forEach((name, value) ->
+                html.open("div").element("dt", name).element("dd", value).close("div"));
         html.close("dl");
     }
 
@@ -158,7 +161,8 @@ final class RunSection {
         if (!value.isFloatingPointNumber()) {
             return value.asString("");
         }
-        String text = String.valueOf(value.asDouble()).replace('E', 'e').replace(".0e", "e");
+        String text =
+                String.valueOf(value.asDouble(Double.NaN)).replace('E', 'e').replace(".0e", "e");
         return text.endsWith(".0") ? text.substring(0, text.length() - 2) : text;
     }
 }

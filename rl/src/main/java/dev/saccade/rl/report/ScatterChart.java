@@ -48,7 +48,8 @@ record ScatterChart(List<Point> points, List<String> stages) {
         html.open("ul", "class", "legend");
         for (int i = 0; i < stages.size(); i++) {
             html.open("li", "class", "s" + (i + 1));
-            html.open("svg", "width", 14, "height", 14, "viewBox", "0 0 14 14", "aria-hidden", true);
+            html.open(
+                    "svg", "width", 14, "height", 14, "viewBox", "0 0 14 14", "aria-hidden", true);
             Marker.of(i + 1).draw(html, 7, 7, 4, "mark");
             html.close("svg").text("in " + stages.get(i)).close("li");
         }
@@ -127,14 +128,11 @@ record ScatterChart(List<Point> points, List<String> stages) {
         html.element("text", "accuracy", "class", "axis", "x", LEFT + 6, "y", TOP + 12);
         List<Placed> placed =
                 points.stream()
-                        .map(
-                                point ->
-                                        new Placed(
-                                                point,
-                                                x(x, point.entropy(), width),
-                                                bottom
-                                                        - y.position(point.accuracy())
-                                                                * (bottom - TOP)))
+                        .map(point ->
+                                new Placed(
+                                        point,
+                                        x(x, point.entropy(), width),
+                                        bottom - y.position(point.accuracy()) * (bottom - TOP)))
                         .toList();
         List<Box> taken = new ArrayList<>();
         for (Placed point : placed) {

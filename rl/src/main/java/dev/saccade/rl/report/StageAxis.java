@@ -33,10 +33,7 @@ final class StageAxis {
     /// @param stages the stages to show, at least one
     /// @param measured how many of a stage's steps have a value
     StageAxis(
-            List<StageSpan> stages,
-            ToLongFunction<StageSpan> measured,
-            double left,
-            double right) {
+            List<StageSpan> stages, ToLongFunction<StageSpan> measured, double left, double right) {
         double total = stages.stream().mapToDouble(stage -> weight(stage, measured)).sum();
         double x = left;
         for (StageSpan stage : stages) {
@@ -47,7 +44,7 @@ final class StageAxis {
     }
 
     private static double weight(StageSpan stage, ToLongFunction<StageSpan> measured) {
-        return Math.sqrt(Math.max(1, measured.applyAsLong(stage)));
+        return Math.sqrt((double) Math.max(1, measured.applyAsLong(stage)));
     }
 
     List<Band> bands() {
@@ -81,7 +78,8 @@ final class StageAxis {
             int parts = (int) ((band.right() - band.left()) / CLOSEST_TICKS);
             if (parts > 1) {
                 ValueAxis inner =
-                        ValueAxis.linear(band.stage().from(), band.stage().to(), parts);
+                        ValueAxis.linear(
+                                (double) band.stage().from(), (double) band.stage().to(), parts);
                 for (double step : inner.ticks()) {
                     if (step > band.stage().from() && step < band.stage().to()) {
                         addIfFree(ticks, new Tick((long) step, band.x((long) step)), end);

@@ -51,14 +51,13 @@ final class StagesSection {
     private double seconds(String name) {
         JsonNode stage = data.stageSummary(name);
         if (stage.has("seconds")) {
-            return stage.path("seconds").asDouble();
+            return stage.path("seconds").asDouble(Double.NaN);
         }
         return data.lines().stream()
                 .filter(line -> line.stage().equals(name))
-                .mapToDouble(
-                        line ->
-                                line.values().getOrDefault("timing_s/step", 0.0)
-                                        + line.values().getOrDefault("timing_s/testing", 0.0))
+                .mapToDouble(line ->
+                        line.values().getOrDefault("timing_s/step", 0.0)
+                                + line.values().getOrDefault("timing_s/testing", 0.0))
                 .sum();
     }
 

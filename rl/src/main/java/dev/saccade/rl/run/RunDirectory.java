@@ -19,6 +19,7 @@ import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -54,6 +55,7 @@ final class RunDirectory implements AutoCloseable {
     ///
     /// @throws InputException when there is something in it, or it can't be written
     static RunDirectory create(Path folder, Recipe recipe) {
+        requireUnused(folder);
         try {
             Files.createDirectories(folder);
         } catch (IOException e) {
@@ -61,22 +63,54 @@ final class RunDirectory implements AutoCloseable {
         }
         RunDirectory run = lock(folder);
         try {
-            List<String> found = names(folder);
-            found.remove(LOCK);
-            if (!found.isEmpty()) {
-                throw new InputException(
-                        folder.toString(),
-                        "is not empty (it holds " + found.getFirst() + ")",
-                        "choose another folder, or go on with --resume " + folder);
-            }
-            run.makeFolders();
-            // Last: a folder with a recipe is a run.
-            AtomicFiles.write(
-                    folder.resolve(CONFIG), recipe.toYaml().getBytes(StandardCharsets.UTF_8));
-            return run;
+            // Once more: another process may have had the lock before.
+            requireUnused(folder);
         } catch (RuntimeException e) {
             run.close();
             throw e;
+        }
+        try {
+            // A folder with a recipe is a run; one that was killed before is still unused.
+            AtomicFiles.write(
+                    folder.resolve(CONFIG), recipe.toYaml().getBytes(StandardCharsets.UTF_8));
+            run.makeFolders();
+            return run;
+        } catch (RuntimeException e) {
+            run.discard();
+            throw e;
+        }
+    }
+
+    private static void requireUnused(Path folder) {
+        if (Files.isRegularFile(folder)) {
+            throw new InputException(folder.toString(), "is a file", "name a folder for the run");
+        }
+        List<String> found = names(folder);
+        if (found.contains(CONFIG)) {
+            throw new InputException(
+                    folder.toString(),
+                    "holds a run",
+                    "choose another folder, or go on with it: --resume " + folder);
+        }
+        found.removeIf(name -> name.equals(LOCK) || name.startsWith("." + CONFIG));
+        if (!found.isEmpty()) {
+            throw new InputException(
+                    folder.toString(),
+                    "is not empty (it holds " + found.getFirst() + ")",
+                    "choose another folder");
+        }
+    }
+
+    /// Closes the folder of a run that could not begin and removes it, so that the same command can
+    /// be given again. What can't be removed stays.
+    void discard() {
+        close();
+        try {
+            delete(folder.resolve(CONFIG));
+            delete(folder);
+        } catch (InputException _) {
+            // What kept the run from beginning is the fault to report.
+            return;
         }
     }
 
@@ -177,6 +211,7 @@ final class RunDirectory implements AutoCloseable {
         return switch (cause) {
             case AccessDeniedException _ -> "access denied";
             case FileAlreadyExistsException _ -> "a file has its name";
+            case NoSuchFileException _ -> "no folder can be made there";
             default -> message.lines().findFirst().orElse("no reason given");
         };
     }
@@ -324,7 +359,9 @@ final class RunDirectory implements AutoCloseable {
     @Override
     public void close() {
         try {
-            lock.release();
+            if (lock.isValid()) {
+                lock.release();
+            }
             channel.close();
         } catch (IOException e) {
             throw new UncheckedIOException(e);

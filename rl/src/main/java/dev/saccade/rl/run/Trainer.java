@@ -1,5 +1,6 @@
 package dev.saccade.rl.run;
 
+import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.rl.recipe.Recipe;
 
@@ -19,16 +20,26 @@ public final class Trainer {
     /// @param kernels where to compute
     /// @param listener hears about it
     /// @return what was found; [Summary#complete()] is false after [#requestStop()]
-    /// @throws dev.saccade.engine.InputException when the folder, the data or a checkpoint can't be
-    ///   used
+    /// @throws InputException when the folder, the data or a checkpoint can't be used
     /// @throws IllegalStateException when the run can't go on: sampler and trainer disagree, or a
     ///   loss is not finite
     public static Summary run(Recipe recipe, Path runFolder, Kernels kernels, Listener listener) {
         try (RunDirectory directory = RunDirectory.create(runFolder, recipe);
-                Session session = Session.start(directory, recipe, kernels, listener, STOP::get)) {
+                Session session = start(directory, recipe, kernels, listener)) {
             return session.execute();
         } finally {
             STOP.set(false);
+        }
+    }
+
+    /// A run that can't begin, for its data say, leaves no folder.
+    private static Session start(
+            RunDirectory directory, Recipe recipe, Kernels kernels, Listener listener) {
+        try {
+            return Session.start(directory, recipe, kernels, listener, STOP::get);
+        } catch (InputException e) {
+            directory.discard();
+            throw e;
         }
     }
 

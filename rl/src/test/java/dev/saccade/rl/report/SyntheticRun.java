@@ -144,8 +144,7 @@ final class SyntheticRun {
         accuracy.put("count", pretrained ? 0 : 0.47 + 0.18 * along + noise(0.012));
         accuracy.put("position", pretrained ? 0 : 0.73 + 0.05 * along + noise(0.012));
         accuracy.put("sum", pretrained ? 0 : 0.29 + 0.42 * along + noise(0.015));
-        accuracy.put(
-                "all", accuracy.values().stream().mapToDouble(v -> v).average().orElseThrow());
+        accuracy.put("all", accuracy.values().stream().mapToDouble(v -> v).average().orElseThrow());
         return accuracy;
     }
 
@@ -153,7 +152,8 @@ final class SyntheticRun {
         double along = progress(step);
         Map<String, Double> accuracy = accuracy(step);
         Map<String, Double> values = new LinkedHashMap<>();
-        accuracy.forEach((subject, value) -> values.put("val-core/" + subject + "/acc/mean@1", value));
+        accuracy.forEach(
+                (subject, value) -> values.put("val-core/" + subject + "/acc/mean@1", value));
         double criticalEntropy = 0.77 - 0.32 * along + noise(0.04);
         values.put("val/reward/mean", 0.2 + 0.8 * accuracy.getOrDefault("all", 0.0));
         values.put("val/response_length/mean", 18 + 11 * along);
@@ -178,20 +178,51 @@ final class SyntheticRun {
 
     private ObjectNode summary() {
         ObjectNode summary = JSON.createObjectNode();
-        summary.put("name", "quick").put("seed", 1).put("device", "AMD EPYC 9454, 16 lanes of fp32");
+        summary.put("name", "quick")
+                .put("seed", 1)
+                .put("device", "AMD EPYC 9454, 16 lanes of fp32");
         summary.put("threads", 2).put("seconds", 212.4).put("version", "0.1.0");
         ArrayNode stages = summary.putArray("stages");
-        stage(stages, "pretrain", "sft", 700, 76.2, List.of("vision", "connector", "language"), 0, 700);
-        stage(stages, "cold-start", "sft", 250, 31.7, List.of("vision", "connector", "language"), 700, 950);
-        stage(stages, "grpo", "grpo", 120, 91.3, List.of("vision", "connector", "language"), 950, 1070);
+        stage(
+                stages,
+                "pretrain",
+                "sft",
+                700,
+                76.2,
+                List.of("vision", "connector", "language"),
+                0,
+                700);
+        stage(
+                stages,
+                "cold-start",
+                "sft",
+                250,
+                31.7,
+                List.of("vision", "connector", "language"),
+                700,
+                950);
+        stage(
+                stages,
+                "grpo",
+                "grpo",
+                120,
+                91.3,
+                List.of("vision", "connector", "language"),
+                950,
+                1070);
         stage(stages, "connector", "sft", 120, 13.2, List.of("connector"), 1070, 1190);
         summary.set("checkpoints", checkpoints);
         summary.putObject("selection")
-                .put("rule", "highest critical-token entropy among checkpoints within 0.02 of the best accuracy")
+                .put(
+                        "rule",
+                        "highest critical-token entropy among checkpoints within 0.02 of the best"
+                                + " accuracy")
                 .put("rank_correlation", -0.6)
                 .put("checkpoints", 15);
         summary.put("selected_checkpoint", "checkpoints/step-1040");
-        summary.putObject("sampler_trainer_max_difference").put("log_prob", 0.0).put("entropy", 0.0);
+        summary.putObject("sampler_trainer_max_difference")
+                .put("log_prob", 0.0)
+                .put("entropy", 0.0);
         summary.putObject("final_checkpoint")
                 .put("path", "checkpoints/step-1190")
                 .put("sha256", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08");
@@ -259,7 +290,15 @@ final class SyntheticRun {
         List<String> spoken = new ArrayList<>();
         if (random.nextDouble() < skill) {
             int misread = (a + 3) % 10;
-            spoken.addAll(List.of("I see", " ", String.valueOf(misread), "_", String.valueOf(b), "_", "."));
+            spoken.addAll(
+                    List.of(
+                            "I see",
+                            " ",
+                            String.valueOf(misread),
+                            "_",
+                            String.valueOf(b),
+                            "_",
+                            "."));
             spoken.addAll(List.of(" ", "Wait", ",", " ", "I see"));
             spoken.addAll(List.of(" ", String.valueOf(a), "_", String.valueOf(b), "_", ".", " "));
             if (subject.equals("sum")) {
@@ -276,7 +315,9 @@ final class SyntheticRun {
                 "prompt",
                 "<|im_start|>user\n"
                         + questions.get(subject)
-                        + "<img><IMG_CONTEXT><IMG_CONTEXT></img><|im_end|>\n<|im_start|>assistant\n<think>");
+                        + "<img><IMG_CONTEXT><IMG_CONTEXT></img><|im_end|>\n"
+                        + "<|im_start|>assistant\n"
+                        + "<think>");
         node.put("image", image).put("response", String.join("", spoken));
         node.put("ground_truth", String.valueOf(truth));
         node.put("score", right ? 1.0 : 0.2).put("accuracy", right ? 1 : 0).put("format", 1);
@@ -318,7 +359,9 @@ final class SyntheticRun {
 
     /// Three by five dots, row by row.
     private static final int[] DIGITS = {
-        0b111101101101111, 0b010110010010111, 0b111001111100111, 0b111001111001111, 0b101101111001001,
-        0b111100111001111, 0b111100111101111, 0b111001010010010, 0b111101111101111, 0b111101111001111
+        0b111101101101111, 0b010110010010111, 0b111001111100111, 0b111001111001111,
+                0b101101111001001,
+        0b111100111001111, 0b111100111101111, 0b111001010010010, 0b111101111101111,
+                0b111101111001111
     };
 }

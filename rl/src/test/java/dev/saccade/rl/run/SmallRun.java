@@ -155,7 +155,7 @@ public final class SmallRun {
         return name.equals("metrics.jsonl")
                 ? text.replaceAll(
                         "\"(time|timing_s/[a-z_]+|perf/throughput|perf/time_per_step)\" ?:"
-                            + " ?[0-9.Ee-]+",
+                                + " ?[0-9.Ee-]+",
                         "")
                 : text;
     }
