@@ -165,7 +165,7 @@ final class BackwardPass {
     /// The inner product of two rows, in 16 interleaved partial sums.
     private float product(long a, long b, float[] partial) {
         for (int part = 0; part < Lanes.VIRTUAL; part += LENGTH) {
-            FloatVector sum = ZERO;
+            FloatVector sum = FloatVector.zero(Lanes.SPECIES);
             int i = part;
             for (; i + LENGTH <= headDim; i += Lanes.VIRTUAL) {
                 sum = Lanes.load(a + 4L * i).fma(Lanes.load(b + 4L * i), sum);

@@ -198,7 +198,7 @@ final class ForwardPass {
     /// @return how many of the block's keys the row sees
     private int softmax(int row, int keys, int visible, long scores, long scratch) {
         int count = causal ? Math.min(keys, row / group + visible) : keys;
-        FloatVector top = LOWEST;
+        FloatVector top = FloatVector.broadcast(Lanes.SPECIES, Float.NEGATIVE_INFINITY);
         for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
             FloatVector s = Lanes.load(scores + 4L * j).mul(scale);
             if (count < KEY_BLOCK) {

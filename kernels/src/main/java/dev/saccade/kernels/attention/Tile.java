@@ -22,7 +22,6 @@ final class Tile {
     private static final int LENGTH = Lanes.LENGTH;
     private static final long VECTOR = 4L * LENGTH;
     private static final int PAIR = 2 * LENGTH;
-    private static final FloatVector ZERO = FloatVector.zero(Lanes.SPECIES);
 
     private Tile() {}
 
@@ -50,14 +49,14 @@ final class Tile {
         long a1 = a + pitch;
         long a2 = a1 + pitch;
         long a3 = a2 + pitch;
-        FloatVector c00 = ZERO;
-        FloatVector c01 = ZERO;
-        FloatVector c10 = ZERO;
-        FloatVector c11 = ZERO;
-        FloatVector c20 = ZERO;
-        FloatVector c21 = ZERO;
-        FloatVector c30 = ZERO;
-        FloatVector c31 = ZERO;
+        FloatVector c00 = zero();
+        FloatVector c01 = zero();
+        FloatVector c10 = zero();
+        FloatVector c11 = zero();
+        FloatVector c20 = zero();
+        FloatVector c21 = zero();
+        FloatVector c30 = zero();
+        FloatVector c31 = zero();
         for (int d = 0; d < depth; d++) {
             FloatVector b0 = Lanes.load(b + SCORE_PITCH * d);
             FloatVector b1 = Lanes.load(b + SCORE_PITCH * d + VECTOR);
@@ -85,8 +84,8 @@ final class Tile {
     }
 
     private static void scores1(int depth, long a, long b, long c) {
-        FloatVector c0 = ZERO;
-        FloatVector c1 = ZERO;
+        FloatVector c0 = zero();
+        FloatVector c1 = zero();
         for (int d = 0; d < depth; d++) {
             FloatVector x = broadcast(a + 4L * d);
             c0 = x.fma(Lanes.load(b + SCORE_PITCH * d), c0);
@@ -254,5 +253,11 @@ final class Tile {
 
     private static FloatVector broadcast(long address) {
         return FloatVector.broadcast(Lanes.SPECIES, Lanes.get(address));
+    }
+
+    /// Made where it is used: a loop's sum that starts from a vector in a static field would be
+    /// allocated anew in every turn.
+    private static FloatVector zero() {
+        return FloatVector.zero(Lanes.SPECIES);
     }
 }

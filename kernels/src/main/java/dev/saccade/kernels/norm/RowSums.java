@@ -9,14 +9,13 @@ import jdk.incubator.vector.VectorMask;
 ///
 /// Elements past the row's end are masked to 0, which leaves a partial sum's bits as they are.
 final class RowSums {
-    private static final FloatVector ZERO = FloatVector.zero(Lanes.SPECIES);
 
     private RowSums() {}
 
     /// The sum of x.
     static float sum(int width, long x, float[] partial) {
         for (int group = 0; group < Lanes.VIRTUAL; group += Lanes.LENGTH) {
-            FloatVector sum = ZERO;
+            FloatVector sum = zero();
             int i = group;
             for (; i + Lanes.LENGTH <= width; i += Lanes.VIRTUAL) {
                 sum = sum.add(Lanes.load(x + 4L * i));
@@ -32,7 +31,7 @@ final class RowSums {
     /// The sum of (x - mean)^2.
     static float squares(int width, long x, float mean, float[] partial) {
         for (int group = 0; group < Lanes.VIRTUAL; group += Lanes.LENGTH) {
-            FloatVector sum = ZERO;
+            FloatVector sum = zero();
             int i = group;
             for (; i + Lanes.LENGTH <= width; i += Lanes.VIRTUAL) {
                 FloatVector d = Lanes.load(x + 4L * i).sub(mean);
@@ -40,7 +39,7 @@ final class RowSums {
             }
             if (i < width) {
                 VectorMask<Float> mask = Lanes.first(width - i);
-                FloatVector d = ZERO.blend(Lanes.load(x + 4L * i, mask).sub(mean), mask);
+                FloatVector d = zero().blend(Lanes.load(x + 4L * i, mask).sub(mean), mask);
                 sum = d.fma(d, sum);
             }
             sum.intoArray(partial, group);
@@ -51,7 +50,7 @@ final class RowSums {
     /// The sum of dy * weight.
     static float products(int width, long dy, long weight, float[] partial) {
         for (int group = 0; group < Lanes.VIRTUAL; group += Lanes.LENGTH) {
-            FloatVector sum = ZERO;
+            FloatVector sum = zero();
             int i = group;
             for (; i + Lanes.LENGTH <= width; i += Lanes.VIRTUAL) {
                 sum = Lanes.load(dy + 4L * i).fma(Lanes.load(weight + 4L * i), sum);
@@ -69,7 +68,7 @@ final class RowSums {
     static float weighted(
             int width, long x, long weight, long dy, float mean, float rstd, float[] partial) {
         for (int group = 0; group < Lanes.VIRTUAL; group += Lanes.LENGTH) {
-            FloatVector sum = ZERO;
+            FloatVector sum = zero();
             int i = group;
             for (; i + Lanes.LENGTH <= width; i += Lanes.VIRTUAL) {
                 FloatVector normalised = Lanes.load(x + 4L * i).sub(mean).mul(rstd);
@@ -86,5 +85,11 @@ final class RowSums {
             sum.intoArray(partial, group);
         }
         return Lanes.tree(partial);
+    }
+
+    /// Made where it is used: a loop's sum that starts from a vector in a static field would be
+    /// allocated anew in every turn.
+    private static FloatVector zero() {
+        return FloatVector.zero(Lanes.SPECIES);
     }
 }

@@ -61,7 +61,13 @@ final class RunDirectory implements AutoCloseable {
         } catch (IOException e) {
             throw unwritable(folder, e);
         }
-        RunDirectory run = lock(folder);
+        RunDirectory run;
+        try {
+            run = lock(folder);
+        } catch (InputException e) {
+            removeIfEmpty(folder);
+            throw e;
+        }
         try {
             // Once more: another process may have had the lock before.
             requireUnused(folder);
@@ -78,6 +84,15 @@ final class RunDirectory implements AutoCloseable {
         } catch (RuntimeException e) {
             run.discard();
             throw e;
+        }
+    }
+
+    private static void removeIfEmpty(Path folder) {
+        try {
+            Files.delete(folder);
+        } catch (IOException _) {
+            // It holds something of somebody else's, or stays empty.
+            return;
         }
     }
 
@@ -169,6 +184,8 @@ final class RunDirectory implements AutoCloseable {
             channel.write(ByteBuffer.wrap(process), 0);
             return new RunDirectory(folder, channel, lock);
         } catch (IOException e) {
+            // The lock is held, and there is no room for the process's number.
+            delete(file);
             closeQuietly(channel);
             throw unwritable(folder, e);
         } catch (RuntimeException e) {

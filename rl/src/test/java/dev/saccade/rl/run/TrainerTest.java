@@ -259,7 +259,12 @@ final class TrainerTest {
     void aFolderThatHoldsSomethingIsRefused() {
         assertThatThrownBy(() -> run(whole, 1, Listener.SILENT))
                 .isInstanceOf(InputException.class)
+                .hasMessageContaining("holds a run")
+                .hasMessageContaining("--resume");
+        assertThatThrownBy(() -> run(data, 1, Listener.SILENT))
+                .isInstanceOf(InputException.class)
                 .hasMessageContaining("is not empty");
+        assertThat(data.resolve("sft.jsonl")).exists();
         assertThatThrownBy(() -> resume(data, Listener.SILENT))
                 .isInstanceOf(InputException.class)
                 .hasMessageContaining("is not a run");
