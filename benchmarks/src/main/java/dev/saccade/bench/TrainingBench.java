@@ -41,6 +41,7 @@ import org.openjdk.jmh.annotations.Warmup;
         })
 @Warmup(iterations = 4, time = 4)
 @Measurement(iterations = 5, time = 2)
+@SuppressWarnings("NullAway.Init") // JMH calls open() before anything reads the fields
 public class TrainingBench {
     private static final int BATCH = 32;
     private static final int LENGTH = 56;

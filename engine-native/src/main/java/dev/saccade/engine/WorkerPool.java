@@ -1,19 +1,23 @@
 package dev.saccade.engine;
 
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /// A fixed crew that runs one parallel loop at a time. The caller is worker 0. Between loops the
-/// others spin for a short while, since the next loop usually follows within microseconds, and then
-/// park.
+/// others spin for some tens of microseconds, since the next loop usually follows at once; then they
+/// offer their processor to whoever wants it for about a millisecond; then they park, so that an idle
+/// device costs nothing. Waking a parked worker costs more than most loops take.
 final class WorkerPool implements AutoCloseable {
     private static final int SPINS = 2_000;
+    private static final int YIELDS = 2_000;
 
     private final int workers;
     private final Thread[] threads;
     private final AtomicInteger pending = new AtomicInteger();
     private final AtomicInteger generation = new AtomicInteger();
+    private final AtomicIntegerArray parked;
     private volatile boolean closed;
     private volatile @Nullable Throwable failure;
     private HostDevice.@Nullable Part part;
@@ -23,6 +27,7 @@ final class WorkerPool implements AutoCloseable {
     WorkerPool(int workers) {
         this.workers = workers;
         this.threads = new Thread[workers - 1];
+        this.parked = new AtomicIntegerArray(workers);
         for (int worker = 1; worker < workers; worker++) {
             int index = worker;
             threads[worker - 1] =
@@ -58,8 +63,10 @@ final class WorkerPool implements AutoCloseable {
         failure = null;
         pending.set(workers - 1);
         generation.incrementAndGet(); // publishes part and parts
-        for (Thread thread : threads) {
-            LockSupport.unpark(thread);
+        for (int worker = 1; worker < workers; worker++) {
+            if (parked.get(worker) != 0) {
+                LockSupport.unpark(threads[worker - 1]);
+            }
         }
         Throwable own = null;
         try {
@@ -94,6 +101,17 @@ final class WorkerPool implements AutoCloseable {
         }
     }
 
+    /// Sleeps until the next loop. The mark goes up before the last look at the generation, and
+    /// [#run] raises the generation before it looks at the mark: one of the two sees the other.
+    private void park(int worker, int seen) {
+        parked.set(worker, 1);
+        if (generation.get() == seen && !closed) {
+            LockSupport.park(this);
+        }
+        parked.set(worker, 0);
+    }
+
+    @SuppressWarnings("ThreadPriorityCheck") // the yield below helps, nothing depends on it
     private void serve(int worker) {
         int seen = 0;
         while (true) {
@@ -102,10 +120,14 @@ final class WorkerPool implements AutoCloseable {
                 if (closed) {
                     return;
                 }
-                if (spins++ < SPINS) {
+                if (spins < SPINS) {
+                    spins++;
                     Thread.onSpinWait();
+                } else if (spins < SPINS + YIELDS) {
+                    spins++;
+                    Thread.yield();
                 } else {
-                    LockSupport.park(this);
+                    park(worker, seen);
                 }
             }
             seen = generation.get();

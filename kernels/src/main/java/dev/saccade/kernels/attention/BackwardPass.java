@@ -10,7 +10,6 @@ import java.lang.foreign.MemorySegment;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
-import jdk.incubator.vector.VectorOperators;
 
 /// The backward pass of one sequence and key-value head.
 ///
@@ -24,8 +23,6 @@ final class BackwardPass {
     private static final int CHUNK_FLOATS = 8192;
 
     private static final int LENGTH = Lanes.LENGTH;
-    private static final FloatVector ZERO = FloatVector.zero(Lanes.SPECIES);
-    private static final FloatVector INDEX = ZERO.addIndex(1);
 
     private final int heads;
     private final int kvHeads;
@@ -116,8 +113,8 @@ final class BackwardPass {
         long keyOffset = pitch * sequences.keyStart()[sequence] + 4L * headDim * kvHead;
         for (int key = 0; key < keyLength; key++) {
             long at = keyOffset + pitch * key;
-            HostMemory.segment(dk + at, 4L * headDim).fill((byte) 0);
-            HostMemory.segment(dv + at, 4L * headDim).fill((byte) 0);
+            Tile.clear(headDim, dk + at);
+            Tile.clear(headDim, dv + at);
         }
         int chunk = chunkQueries();
         for (int query = 0; query < queryLength; query += chunk) {
@@ -226,16 +223,21 @@ final class BackwardPass {
         float rowLse = Lanes.get(scratch + lseAt + 4L * row);
         float constant = Lanes.get(scratch + constantsAt + 4L * row);
         for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
-            FloatVector s = Lanes.load(scores + 4L * j).mul(scale).sub(rowLse);
-            FloatVector p = VectorMath.exp(s);
+            FloatVector p = VectorMath.exp(Lanes.load(scores + 4L * j).mul(scale).sub(rowLse));
             FloatVector dS = Lanes.load(slopes + 4L * j).sub(constant).mul(p).mul(scale);
-            if (count < KEY_BLOCK) {
-                VectorMask<Float> seen = INDEX.compare(VectorOperators.LT, (float) (count - j));
-                p = ZERO.blend(p, seen);
-                dS = ZERO.blend(dS, seen);
-            }
             Lanes.store(p, scores + 4L * j);
             Lanes.store(dS, slopes + 4L * j);
+        }
+        if (count < KEY_BLOCK) {
+            clear(scores, count);
+            clear(slopes, count);
+        }
+    }
+
+    /// Sets a row's elements from `count` on to 0.
+    private static void clear(long row, int count) {
+        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
+            Lanes.store(Lanes.load(row + 4L * j, ForwardPass.first(count - j)), row + 4L * j);
         }
     }
 

@@ -11,7 +11,6 @@ import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShuffle;
 
 /// The forward pass over chunks of queries of one sequence and key-value head.
 ///
@@ -28,13 +27,7 @@ final class ForwardPass {
     private static final int CHUNK_FLOATS = 8192;
 
     private static final int LENGTH = Lanes.LENGTH;
-    private static final FloatVector LOWEST =
-            FloatVector.broadcast(Lanes.SPECIES, Float.NEGATIVE_INFINITY);
-    private static final FloatVector INDEX = FloatVector.zero(Lanes.SPECIES).addIndex(1);
-    private static final VectorShuffle<Float> HALF = rotation(2);
-    private static final VectorShuffle<Float> QUARTER = rotation(4);
-    private static final VectorShuffle<Float> EIGHTH = rotation(8);
-    private static final VectorShuffle<Float> SIXTEENTH = rotation(16);
+    private static final long VECTOR = 4L * LENGTH;
 
     private final int heads;
     private final int kvHeads;
@@ -83,11 +76,6 @@ final class ForwardPass {
 
     static long aligned(long bytes) {
         return (bytes + 63) & -64;
-    }
-
-    private static VectorShuffle<Float> rotation(int divisor) {
-        int by = LENGTH / divisor;
-        return VectorShuffle.fromOp(Lanes.SPECIES, i -> (i + by) % LENGTH);
     }
 
     /// The most queries of a chunk.
@@ -198,28 +186,10 @@ final class ForwardPass {
     /// @return how many of the block's keys the row sees
     private int softmax(int row, int keys, int visible, long scores, long scratch) {
         int count = causal ? Math.min(keys, row / group + visible) : keys;
-        FloatVector top = FloatVector.broadcast(Lanes.SPECIES, Float.NEGATIVE_INFINITY);
-        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
-            FloatVector s = Lanes.load(scores + 4L * j).mul(scale);
-            if (count < KEY_BLOCK) {
-                VectorMask<Float> seen = INDEX.compare(VectorOperators.LT, (float) (count - j));
-                s = LOWEST.blend(s, seen);
-            }
-            Lanes.store(s, scores + 4L * j);
-            top = larger(top, s);
-        }
-        top = larger(top, top.rearrange(HALF));
-        top = larger(top, top.rearrange(QUARTER));
-        if (LENGTH >= 8) {
-            top = larger(top, top.rearrange(EIGHTH));
-        }
-        if (LENGTH >= 16) {
-            top = larger(top, top.rearrange(SIXTEENTH));
-        }
+        float top = count < KEY_BLOCK ? maskedTop(scores, count) : top(scores);
         long maximum = scratch + maximaAt + 4L * row;
         float before = Lanes.get(maximum);
-        float blockTop = top.lane(0);
-        float now = blockTop > before ? blockTop : before;
+        float now = Math.max(before, top);
         float decay = 1f;
         if (now != before) {
             decay = VectorMath.exp(before - now);
@@ -228,21 +198,57 @@ final class ForwardPass {
                 Tile.scale(headDim, decay, scratch + outputsAt + 4L * headDim * row);
             }
         }
-        long sums = scratch + sumsAt + 4L * Lanes.VIRTUAL * row;
+        exponentials(scores, now, decay, scratch + sumsAt + 4L * Lanes.VIRTUAL * row);
+        return count;
+    }
+
+    /// Scales a row's scores and finds the largest.
+    private float top(long scores) {
+        float top = Float.NEGATIVE_INFINITY;
+        for (int j = 0; j < KEY_BLOCK; j += 2 * LENGTH) {
+            long at = scores + 4L * j;
+            FloatVector s0 = Lanes.load(at).mul(scale);
+            FloatVector s1 = Lanes.load(at + VECTOR).mul(scale);
+            Lanes.store(s0, at);
+            Lanes.store(s1, at + VECTOR);
+            // A maximum has the same bits in any order.
+            top = Math.max(top, s0.max(s1).reduceLanes(VectorOperators.MAX));
+        }
+        return top;
+    }
+
+    /// As [#top], with the scores from `count` on set to minus infinity.
+    private float maskedTop(long scores, int count) {
+        float top = Float.NEGATIVE_INFINITY;
+        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
+            long at = scores + 4L * j;
+            FloatVector s = lowest().blend(Lanes.load(at).mul(scale), first(count - j));
+            Lanes.store(s, at);
+            top = Math.max(top, s.reduceLanes(VectorOperators.MAX));
+        }
+        return top;
+    }
+
+    /// Turns scaled scores s into p = exp(s - top), and adds them to the row's decayed sums.
+    private static void exponentials(long scores, float top, float decay, long sums) {
         for (int j = 0; j < Lanes.VIRTUAL; j += LENGTH) {
             long at = scores + 4L * j;
-            FloatVector p0 = VectorMath.exp(Lanes.load(at).sub(now));
-            FloatVector p1 = VectorMath.exp(Lanes.load(at + 4L * Lanes.VIRTUAL).sub(now));
+            FloatVector p0 = VectorMath.exp(Lanes.load(at).sub(top));
+            FloatVector p1 = VectorMath.exp(Lanes.load(at + 4L * Lanes.VIRTUAL).sub(top));
             Lanes.store(p0, at);
             Lanes.store(p1, at + 4L * Lanes.VIRTUAL);
             FloatVector sum = Lanes.load(sums + 4L * j).mul(decay).add(p0).add(p1);
             Lanes.store(sum, sums + 4L * j);
         }
-        return count;
     }
 
-    private static FloatVector larger(FloatVector a, FloatVector b) {
-        return a.blend(b, b.compare(VectorOperators.GT, a));
+    private static FloatVector lowest() {
+        return FloatVector.broadcast(Lanes.SPECIES, Float.NEGATIVE_INFINITY);
+    }
+
+    /// The mask of the first `count` lanes, none if it is negative.
+    static VectorMask<Float> first(int count) {
+        return Lanes.first(Math.max(0, count));
     }
 
     /// Divides the outputs by their sums and writes them with lse.

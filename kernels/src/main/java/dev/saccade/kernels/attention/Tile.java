@@ -251,6 +251,17 @@ final class Tile {
         }
     }
 
+    /// `x[0 .. width) = 0`.
+    static void clear(int width, long x) {
+        int n = 0;
+        for (; n + LENGTH <= width; n += LENGTH) {
+            Lanes.store(zero(), x + 4L * n);
+        }
+        if (n < width) {
+            Lanes.store(zero(), x + 4L * n, Lanes.first(width - n));
+        }
+    }
+
     private static FloatVector broadcast(long address) {
         return FloatVector.broadcast(Lanes.SPECIES, Lanes.get(address));
     }

@@ -18,7 +18,7 @@ import picocli.CommandLine.Option;
             "Run the whole pipeline on real handwritten digits, then write the report.",
             "",
             "Pretraining, cold-start SFT, GRPO, connector tuning, and the choice of a checkpoint by"
-                + " the entropy of its critical tokens.",
+                    + " the entropy of its critical tokens.",
             ""
         },
         footerHeading = "%nExamples:%n",

@@ -51,13 +51,9 @@ final class RunConsole implements Listener {
     public void stageStarted(StageRecipe stage, int index, int stageStep) {
         StringBuilder groups = new StringBuilder();
         stage.trainable().forEach(group -> groups.append(' ').append(group.label()));
-        progress.line(
-                "stage %d, %s (%s), trains%s"
-                        .formatted(
-                                index + 1,
-                                stage.name(),
-                                stage.kind().name().toLowerCase(Locale.ROOT),
-                                groups));
+        String kind = stage.kind().name().toLowerCase(Locale.ROOT);
+        String name = stage.name().equals(kind) ? kind : stage.name() + " (" + kind + ")";
+        progress.line("stage %d, %s, trains%s".formatted(index + 1, name, groups));
     }
 
     @Override
@@ -115,10 +111,7 @@ final class RunConsole implements Listener {
         if (Double.isFinite(evaluation.criticalEntropy())) {
             line.append(
                     String.format(
-                            Locale.ROOT,
-                            ", critical entropy %.2f nats in %.0f %% of the answers",
-                            evaluation.criticalEntropy(),
-                            100 * evaluation.criticalShare()));
+                            Locale.ROOT, ", critical entropy %.2f", evaluation.criticalEntropy()));
         }
         progress.line(line.toString());
     }

@@ -178,12 +178,22 @@ public final class Evaluator {
         return accuracies;
     }
 
-    /// A fixed sample of the answers, the same rows at every evaluation, evenly over the file.
+    /// A fixed sample of the answers, the same rows at every evaluation, evenly over the
+    /// sources and over each source's rows.
     private List<Rollout> spread(List<Rollout> rollouts) {
-        int count = Math.min(recipe.rollouts(), rollouts.size());
-        List<Rollout> some = new ArrayList<>(count);
-        for (int i = 0; i < count; i++) {
-            some.add(rollouts.get((int) ((long) i * rollouts.size() / count)));
+        Map<String, List<Rollout>> bySource = new TreeMap<>();
+        for (Rollout rollout : rollouts) {
+            bySource.computeIfAbsent(rollout.row().dataSource(), _ -> new ArrayList<>())
+                    .add(rollout);
+        }
+        List<Rollout> some = new ArrayList<>();
+        int sourcesLeft = bySource.size();
+        for (List<Rollout> source : bySource.values()) {
+            int share = (recipe.rollouts() - some.size()) / sourcesLeft--;
+            int count = Math.min(share, source.size());
+            for (int i = 0; i < count; i++) {
+                some.add(source.get((int) ((long) i * source.size() / count)));
+            }
         }
         return some;
     }

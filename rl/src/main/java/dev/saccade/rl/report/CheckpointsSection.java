@@ -65,19 +65,21 @@ final class CheckpointsSection {
         for (String stage : stages) {
             List<ScatterChart.Point> own =
                     points.stream().filter(point -> point.stage().equals(stage)).toList();
-            if (stages.size() > 1 && own.size() >= 4) {
+            if (stages.size() > 1 && own.size() >= RankCorrelation.FEWEST) {
                 drawCorrelation(html, "those in " + stage, own);
             }
         }
         html.close("ul");
-        html.element(
-                "p",
-                "Checkpoints of one run follow each other, so they are not independent: the"
-                    + " shuffled share is a lower bound for chance, and one run is one observation."
-                    + " The claim that critical entropy follows accuracy is the Skywork-R1V3"
-                    + " report's.",
-                "class",
-                "note");
+        if (points.size() >= RankCorrelation.FEWEST) {
+            html.element(
+                    "p",
+                    "Checkpoints of one run follow each other, so they are not independent: the"
+                            + " shuffled share is a lower bound for chance, and one run is one"
+                            + " observation. The claim that critical entropy follows accuracy is"
+                            + " the Skywork-R1V3 report's.",
+                    "class",
+                    "note");
+        }
     }
 
     private static void drawCorrelation(Html html, String of, List<ScatterChart.Point> points) {

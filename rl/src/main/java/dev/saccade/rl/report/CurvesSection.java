@@ -15,6 +15,9 @@ final class CurvesSection {
     private static final DoubleFunction<String> SHARE =
             share -> Numbers.fixed(100 * share, 0) + "\u202f%";
 
+    /// A policy loss below this has no information; its gradient has.
+    private static final double NOTHING_BUT_ROUNDING = 1e-5;
+
     private final RunData data;
 
     CurvesSection(RunData data) {
@@ -80,10 +83,10 @@ final class CurvesSection {
                 new LineChart(
                         "entropy",
                         "Entropy in evaluations, nats",
-                        "",
+                        untrainedNote(),
                         List.of(
-                                evaluated("critical tokens", 2, "entropy/critical/mean"),
-                                evaluated("all tokens", 1, "entropy/mean")),
+                                evaluatedTrained("critical tokens", 2, "entropy/critical/mean"),
+                                evaluatedTrained("all tokens", 1, "entropy/mean")),
                         true,
                         NUMBER),
                 new LineChart(
@@ -101,7 +104,7 @@ final class CurvesSection {
                         "",
                         List.of(
                                 trained("in training", 1, "entropy/critical/share"),
-                                evaluated("held-out rows", 2, "entropy/critical/share")),
+                                evaluatedTrained("held-out rows", 2, "entropy/critical/share")),
                         true,
                         SHARE),
                 new LineChart(
@@ -110,7 +113,7 @@ final class CurvesSection {
                         "",
                         List.of(
                                 trained("in training", 1, "response_length/mean"),
-                                evaluated("held-out rows", 2, "val/response_length/mean")),
+                                evaluatedTrained("held-out rows", 2, "val/response_length/mean")),
                         true,
                         NUMBER),
                 new LineChart(
@@ -123,7 +126,7 @@ final class CurvesSection {
                 new LineChart(
                         "policy-loss",
                         "Policy loss",
-                        "",
+                        policyNote(),
                         List.of(trained("clipped surrogate", 1, "actor/pg_loss")),
                         false,
                         NUMBER),
@@ -149,6 +152,32 @@ final class CurvesSection {
 
     private LineChart.Series evaluated(String label, int color, String metric) {
         return new LineChart.Series(label, color, true, points(true, metric));
+    }
+
+    /// Without the answers of random weights, beside which nothing else could be seen.
+    private LineChart.Series evaluatedTrained(String label, int color, String metric) {
+        List<LineChart.Point> points = points(true, metric);
+        return new LineChart.Series(
+                label,
+                color,
+                true,
+                data.beganUntrained()
+                        ? points.stream().filter(point -> point.step() > 0).toList()
+                        : points);
+    }
+
+    private String untrainedNote() {
+        boolean leftOut =
+                data.beganUntrained()
+                        && points(true, "entropy/mean").stream().anyMatch(p -> p.step() == 0);
+        return leftOut ? "Without the untrained model at step 0." : "";
+    }
+
+    private String policyNote() {
+        List<LineChart.Point> points = points(false, "actor/pg_loss");
+        return points.stream().allMatch(point -> Math.abs(point.value()) < NOTHING_BUT_ROUNDING)
+                ? "Rounding only: on policy every ratio is 1 and a group's advantages sum to 0."
+                : "";
     }
 
     private List<LineChart.Point> points(boolean evaluation, String metric) {

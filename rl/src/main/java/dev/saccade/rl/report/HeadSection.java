@@ -134,6 +134,17 @@ final class HeadSection {
         }
     }
 
+    /// Of the difference, as if the rows were asked independently before and after.
+    private String standardError(Gain gain) {
+        int rows = data.rowsPerSubject() * gain.after().subjects().size();
+        if (rows == 0) {
+            return "";
+        }
+        double before = gain.before().all() * (1 - gain.before().all());
+        double after = gain.after().all() * (1 - gain.after().all());
+        return ", standard error " + Numbers.fixed(100 * Math.sqrt((before + after) / rows), 1);
+    }
+
     private void drawTiles(Html html, @Nullable Gain gain) {
         html.open("dl", "class", "tiles");
         Accuracies last = lastAccuracies();
@@ -145,7 +156,7 @@ final class HeadSection {
                     html,
                     "Brought by RL",
                     Numbers.points(gain.points()),
-                    "percentage points, stage " + gain.stage());
+                    "percentage points in " + gain.stage() + standardError(gain));
         }
         JsonNode selected = selected();
         if (!selected.isMissingNode()) {

@@ -13,7 +13,7 @@ record RankCorrelation(double value, int count, double chance) {
     private static final int SHUFFLES = 20_000;
 
     /// Fewer than these say nothing at all.
-    private static final int FEWEST = 4;
+    static final int FEWEST = 4;
 
     static RankCorrelation of(double[] a, double[] b) {
         double value = EntropyStatistics.rankCorrelation(a, b);

@@ -104,14 +104,17 @@ final class ReasoningSection {
         SamplePicker.count(pairs)
                 .forEach((outcome, count) -> counts.add(count + " " + outcome.words()));
         boolean compared = pairs.stream().anyMatch(pair -> pair.before() != null);
-        return "%d of the %d held-out rows whose answers were kept, picked for variety, not at random. %s: %s."
-                .formatted(
-                        picked,
-                        pairs.size(),
-                        compared
-                                ? "All of them, before and after reinforcement learning"
-                                : "All of them",
-                        counts + (compared ? " (right or wrong alone: the same both times)" : ""));
+        String shown =
+                picked == pairs.size()
+                        ? "The %d held-out rows whose answers were kept.".formatted(picked)
+                        : "%d of the %d held-out rows whose answers were kept, picked for variety, not at random."
+                                .formatted(picked, pairs.size());
+        String how =
+                compared
+                        ? "All of them, before and after reinforcement learning: %s (right or wrong"
+                              + " alone: the same both times)."
+                        : "All of them: %s.";
+        return shown + " " + how.formatted(counts);
     }
 
     private static void drawLegend(Html html, double cap) {

@@ -106,9 +106,9 @@ final class ResultsSection {
         JsonNode evaluation = data.config().path("evaluation");
         StringBuilder text = new StringBuilder("Small numbers: change in percentage points");
         text.append(" over the stage. ");
-        boolean test = evaluation.path("test_data").isString();
+
         text.append(
-                test
+                data.hasTestRows()
                         ? "Measured on the test rows, which choose nothing."
                         : "Measured on the held-out rows.");
         if (evaluation.path("temperature").isNumber()) {
@@ -120,7 +120,7 @@ final class ResultsSection {
                     .append(evaluation.path("n").asInt(1))
                     .append(" a row.");
         }
-        int rows = rowsPerSubject(test);
+        int rows = data.rowsPerSubject();
         if (rows > 0) {
             text.append(
                     " %s rows a subject: one standard error of a subject's accuracy is at most %s points."
@@ -129,17 +129,5 @@ final class ResultsSection {
                                     Numbers.fixed(100 * 0.5 / Math.sqrt(rows), 1)));
         }
         return text.toString();
-    }
-
-    /// 0 when the recipe does not say.
-    private int rowsPerSubject(boolean test) {
-        int asked = data.config().path("evaluation").path("rows").asInt(0);
-        int written =
-                data.config()
-                        .path("data")
-                        .path("digits")
-                        .path(test ? "test_per_subject" : "validation_per_subject")
-                        .asInt(0);
-        return asked > 0 && written > 0 ? Math.min(asked, written) : Math.max(asked, written);
     }
 }

@@ -68,4 +68,25 @@ record RunData(
         Path file = folder.toAbsolutePath().normalize().getFileName();
         return name.isEmpty() && file != null ? file.toString() : name;
     }
+
+    /// Whether the stages are measured before and after on rows of their own.
+    boolean hasTestRows() {
+        return config.path("evaluation").path("test_data").isString();
+    }
+
+    /// How many rows of a subject measure the stages; 0 when the recipe does not say.
+    int rowsPerSubject() {
+        int asked = config.path("evaluation").path("rows").asInt(0);
+        int written =
+                config.path("data")
+                        .path("digits")
+                        .path(hasTestRows() ? "test_per_subject" : "validation_per_subject")
+                        .asInt(0);
+        return asked > 0 && written > 0 ? Math.min(asked, written) : Math.max(asked, written);
+    }
+
+    /// Whether the run began with random weights: what these answer is noise.
+    boolean beganUntrained() {
+        return !config.path("model").path("path").isString();
+    }
 }

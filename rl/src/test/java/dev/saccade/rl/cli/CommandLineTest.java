@@ -44,7 +44,8 @@ final class CommandLineTest {
         run = temporary.resolve("run");
         Captured trained = Captured.run("train", recipe.toString(), "--out", run.toString());
         assertThat(trained.succeeds())
-                .contains("accuracy", "sampler and trainer differ by 0 in log-probs, 0 in entropies")
+                .contains(
+                        "accuracy", "sampler and trainer differ by 0 in log-probs, 0 in entropies")
                 .contains("report       " + run.resolve("report.html"));
         assertThat(trained.err())
                 .startsWith("device cpu")
@@ -56,14 +57,20 @@ final class CommandLineTest {
 
     @BeforeEach
     void makeFolder(TestInfo test) throws IOException {
-        folder =
-                Files.createTempDirectory(temporary, test.getTestMethod().orElseThrow().getName());
+        folder = Files.createTempDirectory(temporary, test.getTestMethod().orElseThrow().getName());
     }
 
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "quickstart", "train", "eval", "generate", "tokenize", "inspect", "report", "doctor"
+                "quickstart",
+                "train",
+                "eval",
+                "generate",
+                "tokenize",
+                "inspect",
+                "report",
+                "doctor"
             })
     void everyCommandHasHelp(String command) {
         String help = Captured.run(command, "--help").succeeds();
@@ -109,7 +116,11 @@ final class CommandLineTest {
         Captured captured =
                 Captured.run(
                         Stream.concat(
-                                        Stream.of("train", recipe.toString(), "--out", out.toString()),
+                                        Stream.of(
+                                                "train",
+                                                recipe.toString(),
+                                                "--out",
+                                                out.toString()),
                                         Stream.of(arguments))
                                 .toArray(String[]::new));
         assertThat(out).as("nothing is left of a run that could not begin").doesNotExist();

@@ -40,8 +40,7 @@ final class DiskTest {
     /// Mounts something; what it says when it can't.
     private static String mount(String... arguments) throws InterruptedException {
         try {
-            List<String> command =
-                    Stream.concat(Stream.of("mount"), Stream.of(arguments)).toList();
+            List<String> command = Stream.concat(Stream.of("mount"), Stream.of(arguments)).toList();
             Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
             String said =
                     new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
@@ -74,8 +73,7 @@ final class DiskTest {
 
     private static void assertNothingHalfWritten(Path folder) throws IOException {
         try (Stream<Path> files = Files.walk(folder)) {
-            assertThat(files)
-                    .noneMatch(file -> String.valueOf(file.getFileName()).startsWith("."));
+            assertThat(files).noneMatch(file -> String.valueOf(file.getFileName()).startsWith("."));
         }
     }
 

@@ -31,10 +31,23 @@ import java.util.stream.Stream;
 final class LauncherTest {
     private static final List<String> TOOLS =
             List.of(
-                    "bash", "cat", "dirname", "find", "grep", "head", "mkdir", "readlink", "rm", "sed",
-                    "sort", "tail", "touch", "tr");
+                    "bash",
+                    "cat",
+                    "dirname",
+                    "find",
+                    "grep",
+                    "head",
+                    "mkdir",
+                    "readlink",
+                    "rm",
+                    "sed",
+                    "sort",
+                    "tail",
+                    "touch",
+                    "tr");
 
-    /// A java that says which one it is, with a warning of the JVM's and a message of the program's.
+    /// A java that says which one it is, with a warning of the JVM's and a message of the
+    /// program's.
     private static final String FAKE_JAVA =
             """
             #!/bin/sh
@@ -239,7 +252,8 @@ final class LauncherTest {
         assertThat(result.status()).isEqualTo(1);
         assertThat(result.out()).isEmpty();
         assertThat(result.err())
-                .contains("[ERROR] a mistake in A.java", home.resolve("target/build.log").toString())
+                .contains(
+                        "[ERROR] a mistake in A.java", home.resolve("target/build.log").toString())
                 .doesNotContain("[INFO]");
     }
 
