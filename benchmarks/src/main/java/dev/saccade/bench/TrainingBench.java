@@ -26,10 +26,10 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
-/// A whole supervised step of the quick start's model: ViT, connector and decoder forward and backward,
-/// clipping and AdamW, on 32 pictures and 32 x 56 tokens (4 of each sequence visual, loss on the last
-/// 24). The peer is `benchmarks/peers/pytorch_tiny_training.py`, which has the same shapes. Tokens
-/// per second are 1792 / time.
+/// A whole supervised step of the quick start's model: ViT, connector and decoder forward and
+/// backward, clipping and AdamW, on 32 pictures and 32 x 56 tokens (4 of each sequence visual, loss
+/// on the last 24). The peer is `benchmarks/peers/pytorch_tiny_training.py`, which has the same
+/// shapes. Tokens per second are 1792 / time.
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.SampleTime)
 @OutputTimeUnit(TimeUnit.MILLISECONDS)

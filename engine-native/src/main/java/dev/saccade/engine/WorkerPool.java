@@ -6,9 +6,9 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /// A fixed crew that runs one parallel loop at a time. The caller is worker 0. Between loops the
-/// others spin for some tens of microseconds, since the next loop usually follows at once; then they
-/// offer their processor to whoever wants it for about a millisecond; then they park, so that an idle
-/// device costs nothing. Waking a parked worker costs more than most loops take.
+/// others spin for some tens of microseconds, since the next loop usually follows at once; then
+/// they offer their processor to whoever wants it for about a millisecond; then they park, so that
+/// an idle device costs nothing. Waking a parked worker costs more than most loops take.
 final class WorkerPool implements AutoCloseable {
     private static final int SPINS = 2_000;
     private static final int YIELDS = 2_000;

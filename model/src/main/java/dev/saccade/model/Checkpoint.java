@@ -6,11 +6,6 @@ import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.SafetensorsReader;
 import dev.saccade.tensor.SafetensorsWriter;
 import dev.saccade.tensor.Tensor;
-
-import tools.jackson.core.JacksonException;
-import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
-
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -20,9 +15,12 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import java.util.SequencedMap;
+import java.util.Set;
 import java.util.TreeSet;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
 
 /// The weight files of a checkpoint folder, opened and checked against a configuration.
 final class Checkpoint implements AutoCloseable {

@@ -1,7 +1,6 @@
 package dev.saccade.model;
 
 import dev.saccade.model.internal.JsonSection;
-
 import tools.jackson.databind.node.ObjectNode;
 
 /// The shape of the decoder, `text_config` in config.json.

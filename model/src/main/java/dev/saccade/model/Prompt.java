@@ -1,7 +1,6 @@
 package dev.saccade.model;
 
 import dev.saccade.model.image.Pixels;
-
 import org.jspecify.annotations.Nullable;
 
 /// What a sequence starts with. Several sequences may share one prompt object; it is then encoded

@@ -1,11 +1,9 @@
 package dev.saccade.model;
 
 import dev.saccade.model.image.Pixels;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// Prompts with their completions, packed, and where the completions' tokens are predicted.
 ///

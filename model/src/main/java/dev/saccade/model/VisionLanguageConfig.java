@@ -6,14 +6,6 @@ import dev.saccade.model.internal.JsonSection;
 import dev.saccade.model.language.LanguageModel;
 import dev.saccade.model.vision.VisionTower;
 import dev.saccade.tensor.ParameterGroup;
-
-import tools.jackson.core.JacksonException;
-import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.SerializationFeature;
-import tools.jackson.databind.json.JsonMapper;
-import tools.jackson.databind.node.ArrayNode;
-import tools.jackson.databind.node.ObjectNode;
-
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -21,6 +13,12 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.SerializationFeature;
+import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /// The shape of a vision-language model: Hugging Face's native `InternVLForConditionalGeneration`
 /// config.json. Keys that do not change what the model computes are ignored when reading; values

@@ -15,14 +15,12 @@ import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.Shape;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
-import org.jspecify.annotations.Nullable;
-
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
+import org.jspecify.annotations.Nullable;
 
 /// InternViT, connector and Qwen2 decoder: the weights, and the forward pass that training and
 /// sampling share.

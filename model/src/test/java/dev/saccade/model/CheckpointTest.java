@@ -9,19 +9,17 @@ import dev.saccade.kernels.Kernels;
 import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.SafetensorsWriter;
 import dev.saccade.tensor.Tensor;
-
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.SequencedMap;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class CheckpointTest {
     private static final VisionLanguageConfig CONFIG = SmallModels.config(NormType.LAYER_NORM);

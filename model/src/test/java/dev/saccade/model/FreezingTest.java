@@ -7,11 +7,6 @@ import dev.saccade.kernels.Kernels;
 import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.Tape;
-
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
-
 import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -19,6 +14,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class FreezingTest {
     private static final VisionLanguageConfig CONFIG = SmallModels.config(NormType.RMS_NORM);

@@ -8,14 +8,12 @@ import dev.saccade.kernels.Kernels;
 import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /// The whole model, forward and backward, against [ReferenceModel].
 class ModelGradientTest {

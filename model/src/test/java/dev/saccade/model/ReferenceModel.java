@@ -1,10 +1,9 @@
 package dev.saccade.model;
 
-import org.jspecify.annotations.Nullable;
-
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// The whole model in double precision and plain loops, one sequence at a time: the oracle that the
 /// engine's forward pass and gradients are compared with. It shares no code with the engine.

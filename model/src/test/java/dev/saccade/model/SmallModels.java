@@ -4,7 +4,6 @@ import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
 import dev.saccade.model.image.Pixels;
 import dev.saccade.tensor.Parameter;
-
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Objects;

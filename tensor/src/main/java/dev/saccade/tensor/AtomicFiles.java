@@ -1,7 +1,6 @@
 package dev.saccade.tensor;
 
 import dev.saccade.engine.InputException;
-
 import java.io.BufferedOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;

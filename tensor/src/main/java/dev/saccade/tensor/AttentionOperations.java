@@ -2,7 +2,6 @@ package dev.saccade.tensor;
 
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.attention.Attention;
-
 import java.util.List;
 
 /// Rotary positions and attention.

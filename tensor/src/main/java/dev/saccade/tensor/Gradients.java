@@ -2,10 +2,8 @@ package dev.saccade.tensor;
 
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.IdentityHashMap;
+import org.jspecify.annotations.Nullable;
 
 /// The gradients that have reached tensors so far. One buffer may be the gradient of several
 /// tensors (a sum passes its gradient on to both operands), so a buffer is only added to in place

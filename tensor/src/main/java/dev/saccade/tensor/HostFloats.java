@@ -2,7 +2,6 @@ package dev.saccade.tensor;
 
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;

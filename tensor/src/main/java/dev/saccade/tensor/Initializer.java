@@ -1,7 +1,6 @@
 package dev.saccade.tensor;
 
 import dev.saccade.kernels.sampling.Philox;
-
 import java.nio.charset.StandardCharsets;
 
 /// First values of parameters.

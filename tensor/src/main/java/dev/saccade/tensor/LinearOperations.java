@@ -3,10 +3,8 @@ package dev.saccade.tensor;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.gemm.Epilogue;
 import dev.saccade.kernels.gemm.Gemm;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// Linear layers with what is fused into their product.
 final class LinearOperations {

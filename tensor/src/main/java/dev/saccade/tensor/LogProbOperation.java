@@ -5,10 +5,8 @@ import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.gemm.Epilogue;
 import dev.saccade.kernels.gemm.Gemm;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// The language model's head and the entropy kernel behind it. A vocabulary of 150,000 makes half a
 /// megabyte of logits a token, so they exist for some rows at a time only. Rows are independent,

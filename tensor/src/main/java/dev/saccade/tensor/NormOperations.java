@@ -2,10 +2,8 @@ package dev.saccade.tensor;
 
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// LayerNorm and RMSNorm.
 final class NormOperations {

@@ -4,7 +4,6 @@ import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// A named weight of a model: its value, the group it belongs to, and, while it trains, its

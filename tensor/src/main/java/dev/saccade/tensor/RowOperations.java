@@ -2,7 +2,6 @@ package dev.saccade.tensor;
 
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.embedding.Embedding;
-
 import java.util.List;
 
 /// Moving rows by index.

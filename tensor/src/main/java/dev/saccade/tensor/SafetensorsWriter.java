@@ -1,9 +1,5 @@
 package dev.saccade.tensor;
 
-import tools.jackson.databind.json.JsonMapper;
-import tools.jackson.databind.node.ArrayNode;
-import tools.jackson.databind.node.ObjectNode;
-
 import java.io.IOException;
 import java.io.OutputStream;
 import java.lang.foreign.MemorySegment;
@@ -15,6 +11,9 @@ import java.util.Arrays;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.TreeMap;
+import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /// Writes safetensors files. The same tensors and metadata give the same bytes: tensors lie in the
 /// map's order, metadata is sorted, and the header is padded with spaces to a multiple of 8 bytes.

@@ -4,12 +4,10 @@ import dev.saccade.engine.Device;
 import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// The memory of one step. What the forward pass allocates stays until [#close()]; what one node of
 /// the backward pass allocates is freed when the node has run, unless a gradient holds it.

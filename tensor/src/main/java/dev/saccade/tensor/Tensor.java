@@ -3,10 +3,8 @@ package dev.saccade.tensor;
 import dev.saccade.engine.Device;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-
-import org.jspecify.annotations.Nullable;
-
 import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 
 /// Numbers on a device: a type, a shape, and memory that belongs to a [Tape] or a [Parameter] and
 /// is gone when that closes. Contiguous, row-major.

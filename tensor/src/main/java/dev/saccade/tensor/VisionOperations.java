@@ -1,10 +1,8 @@
 package dev.saccade.tensor;
 
 import dev.saccade.kernels.gemm.Epilogue;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// What only the vision tower and the connector need.
 final class VisionOperations {

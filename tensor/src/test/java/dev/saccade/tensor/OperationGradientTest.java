@@ -3,15 +3,13 @@ package dev.saccade.tensor;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.saccade.kernels.attention.Attention;
-
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
-
-import java.util.Arrays;
-import java.util.List;
-import java.util.Map;
 
 /// Each operation's result and gradients against float64.
 final class OperationGradientTest {

@@ -7,13 +7,6 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
-
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
-
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -28,6 +21,11 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.SequencedMap;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 final class SafetensorsTest {
     @TempDir Path folder;
@@ -231,9 +229,9 @@ final class SafetensorsTest {
                 "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}} | 4 | tensor a"
                         + " has -4 bytes of data",
                 "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]}}"
-                    + " | 4 | tensor a has an impossible size",
+                        + " | 4 | tensor a has an impossible size",
                 "{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,4]}}"
-                    + " | 4 | tensor a has 99999999999999999999 in its shape",
+                        + " | 4 | tensor a has 99999999999999999999 in its shape",
                 "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9223372036854775803,"
                         + "9223372036854775807]}} | 4 | tensor a has an impossible size",
                 "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}} | 8 | the data of"

@@ -5,11 +5,11 @@ import static dev.saccade.kernels.attention.Attention.KEY_BLOCK;
 import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.internal.Lanes;
 import dev.saccade.kernels.internal.VectorMath;
-
 import java.lang.foreign.MemorySegment;
-
+import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorSpecies;
 
 /// The backward pass of one sequence and key-value head.
 ///
@@ -19,10 +19,16 @@ import jdk.incubator.vector.VectorMask;
 /// one of dk or dv is one chain over the queries in order and each query's heads of the group in
 /// order.
 final class BackwardPass {
-    /// Floats of queries that a chunk holds, so that they and their gradients stay in the cache.
-    private static final int CHUNK_FLOATS = 8192;
+    /// Keys whose gradients are summed over the same queries.
+    private static final int STRIP = 4;
 
     private static final int LENGTH = Lanes.LENGTH;
+    private static final long VECTOR = 4L * LENGTH;
+
+    // Used without a helper in between in what is hot: see Tile.
+    private static final VectorSpecies<Float> SPECIES = Lanes.SPECIES;
+    private static final MemorySegment SPACE = HostMemory.SPACE;
+    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
     private final int heads;
     private final int kvHeads;
@@ -96,7 +102,7 @@ final class BackwardPass {
     }
 
     private int chunkQueries() {
-        return Math.clamp(CHUNK_FLOATS / ((long) headDim * group), 1, 128);
+        return ForwardPass.chunkQueries(headDim, group);
     }
 
     /// What a worker needs.
@@ -124,17 +130,18 @@ final class BackwardPass {
             pack(queries, target, scratch);
             int position = keyLength - queryLength + query;
             int seen = causal ? position + queries : keyLength;
-            for (int block = 0; block < seen; block += KEY_BLOCK) {
-                int keys = Math.min(KEY_BLOCK, seen - block);
-                int visible = causal ? position + 1 - block : KEY_BLOCK;
-                block(queries * group, keys, visible, keyOffset + pitch * block, pitch, scratch);
+            for (int key = 0; key < seen; key += KEY_BLOCK) {
+                int keys = Math.min(KEY_BLOCK, seen - key);
+                int visible = causal ? position + 1 - key : KEY_BLOCK;
+                block(queries * group, keys, visible, keyOffset + pitch * key, pitch, scratch);
             }
             long bytes = 4L * headDim * group;
             for (int i = 0; i < queries; i++) {
-                copy(
+                ForwardPass.scale(
+                        headDim * group,
+                        scale,
                         scratch + gradientAt + bytes * i,
-                        dq + 4L * headDim * (target + (long) heads * i),
-                        bytes);
+                        dq + 4L * headDim * (target + (long) heads * i));
             }
         }
     }
@@ -147,7 +154,8 @@ final class BackwardPass {
         float[] partial = new float[Lanes.VIRTUAL];
         for (int i = 0; i < queries; i++) {
             long row = target + (long) heads * i;
-            copy(q + 4L * headDim * row, scratch + queriesAt + bytes * i, bytes);
+            long query = scratch + queriesAt + bytes * i;
+            ForwardPass.scale(headDim * group, scale, q + 4L * headDim * row, query);
             copy(dO + 4L * headDim * row, scratch + upstreamAt + bytes * i, bytes);
             for (int member = 0; member < group; member++) {
                 long at = 4L * headDim * (row + member);
@@ -201,10 +209,43 @@ final class BackwardPass {
                 scratch + valuesAt,
                 slopes + Tile.SCORE_PITCH * first);
         for (int row = first; row < rows; row++) {
-            slope(row, count(row, keys, visible), scratch);
+            int count = Math.min(keys, row / group + visible);
+            long at = Tile.SCORE_PITCH * row;
+            float rowLse = Lanes.get(scratch + lseAt + 4L * row);
+            float constant = Lanes.get(scratch + constantsAt + 4L * row);
+            slopes(rowLse, constant, scores + at, slopes + at);
+            for (int key = count; key < KEY_BLOCK; key++) {
+                Lanes.set(scores + at + 4L * key, 0f);
+                Lanes.set(slopes + at + 4L * key, 0f);
+            }
         }
-        queryGradients(first, rows, keys, visible, offset, pitch, scratch);
-        keyGradients(rows, keys, visible, offset, pitch, scratch);
+        // dq += dS k
+        Tile.accumulate(
+                first,
+                rows,
+                keys,
+                visible,
+                group,
+                headDim,
+                slopes,
+                Tile.SCORE_PITCH,
+                4,
+                k + offset,
+                pitch,
+                scratch + gradientAt,
+                rowBytes);
+        // dk += dS^T q and dv += p^T dO, for a few keys at a time over the rows that see the first
+        // of them; the others have zeros there.
+        for (int key = 0; key < keys; key += STRIP) {
+            int from = firstRow(key, visible);
+            if (from < rows) {
+                int last = Math.min(keys, key + STRIP);
+                long at = Tile.SCORE_PITCH * from;
+                long in = rowBytes * from;
+                sum(key, last, rows - from, slopes + at, scratch + queriesAt + in, dk + offset);
+                sum(key, last, rows - from, scores + at, scratch + upstreamAt + in, dv + offset);
+            }
+        }
     }
 
     /// The first row of the chunk that sees key `key` of the block.
@@ -212,100 +253,28 @@ final class BackwardPass {
         return causal ? Math.max(0, key + 1 - visible) * group : 0;
     }
 
-    private int count(int row, int keys, int visible) {
-        return causal ? Math.min(keys, row / group + visible) : keys;
-    }
-
-    /// Turns a row's q.k into p and its dO.v into dS; both are 0 where the row sees no key.
-    private void slope(int row, int count, long scratch) {
-        long scores = scratch + probabilitiesAt + Tile.SCORE_PITCH * row;
-        long slopes = scratch + slopesAt + Tile.SCORE_PITCH * row;
-        float rowLse = Lanes.get(scratch + lseAt + 4L * row);
-        float constant = Lanes.get(scratch + constantsAt + 4L * row);
-        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
-            FloatVector p = VectorMath.exp(Lanes.load(scores + 4L * j).mul(scale).sub(rowLse));
-            FloatVector dS = Lanes.load(slopes + 4L * j).sub(constant).mul(p).mul(scale);
-            Lanes.store(p, scores + 4L * j);
-            Lanes.store(dS, slopes + 4L * j);
-        }
-        if (count < KEY_BLOCK) {
-            clear(scores, count);
-            clear(slopes, count);
+    /// Turns a row's q.k into p and its dO.v into dS.
+    private static void slopes(float rowLse, float constant, long scores, long slopes) {
+        for (long j = 0; j < Tile.SCORE_PITCH; j += VECTOR) {
+            FloatVector s =
+                    FloatVector.fromMemorySegment(SPECIES, SPACE, scores + j, ORDER).sub(rowLse);
+            FloatVector p = VectorMath.exp(s);
+            p.intoMemorySegment(SPACE, scores + j, ORDER);
+            FloatVector.fromMemorySegment(SPECIES, SPACE, slopes + j, ORDER)
+                    .sub(constant)
+                    .mul(p)
+                    .intoMemorySegment(SPACE, slopes + j, ORDER);
         }
     }
 
-    /// Sets a row's elements from `count` on to 0.
-    private static void clear(long row, int count) {
-        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
-            Lanes.store(Lanes.load(row + 4L * j, ForwardPass.first(count - j)), row + 4L * j);
-        }
-    }
-
-    /// dq += dS k.
-    private void queryGradients(
-            int first, int rows, int keys, int visible, long offset, long pitch, long scratch) {
-        long rowBytes = 4L * headDim;
-        int row = first;
-        for (; row + Tile.ROWS <= rows; row += Tile.ROWS) {
-            Tile.accumulate4(
-                    count(row, keys, visible),
-                    count(row + 1, keys, visible),
-                    count(row + 2, keys, visible),
-                    count(row + 3, keys, visible),
-                    headDim,
-                    scratch + slopesAt + Tile.SCORE_PITCH * row,
-                    Tile.SCORE_PITCH,
-                    4,
-                    k + offset,
-                    pitch,
-                    scratch + gradientAt + rowBytes * row,
-                    rowBytes);
-        }
-        for (; row < rows; row++) {
-            Tile.accumulate1(
-                    count(row, keys, visible),
-                    headDim,
-                    scratch + slopesAt + Tile.SCORE_PITCH * row,
-                    4,
-                    k + offset,
-                    pitch,
-                    scratch + gradientAt + rowBytes * row);
-        }
-    }
-
-    /// dk += dS^T q and dv += p^T dO, over the rows from the first that sees the key.
-    private void keyGradients(
-            int rows, int keys, int visible, long offset, long pitch, long scratch) {
-        long rowBytes = 4L * headDim;
-        int key = 0;
-        for (; key < keys; key += Tile.ROWS) {
-            int first = firstRow(key, visible);
-            int count = rows - first;
-            long at = Tile.SCORE_PITCH * first + 4L * key;
-            long target = offset + pitch * key;
-            long slopes = scratch + slopesAt + at;
-            long probabilities = scratch + probabilitiesAt + at;
-            long queries = scratch + queriesAt + rowBytes * first;
-            long upstream = scratch + upstreamAt + rowBytes * first;
-            if (key + Tile.ROWS <= keys) {
-                sum4(count, slopes, queries, dk + target, pitch);
-                sum4(count, probabilities, upstream, dv + target, pitch);
-            } else {
-                for (int rest = 0; rest < keys - key; rest++) {
-                    long to = target + pitch * rest;
-                    sum1(count, slopes + 4L * rest, queries, dk + to);
-                    sum1(count, probabilities + 4L * rest, upstream, dv + to);
-                }
-            }
-        }
-    }
-
-    private void sum4(int count, long factors, long rows, long sums, long pitch) {
-        Tile.accumulate4(
+    /// Adds to the rows `first` to `last` of `sums` their sums over `count` queries.
+    private void sum(int first, int last, int count, long factors, long rows, long sums) {
+        Tile.accumulate(
+                first,
+                last,
                 count,
                 count,
-                count,
-                count,
+                1,
                 headDim,
                 factors,
                 4,
@@ -313,11 +282,7 @@ final class BackwardPass {
                 rows,
                 4L * headDim,
                 sums,
-                pitch);
-    }
-
-    private void sum1(int count, long factors, long rows, long sum) {
-        Tile.accumulate1(count, headDim, factors, Tile.SCORE_PITCH, rows, 4L * headDim, sum);
+                4L * kvHeads * headDim);
     }
 
     private static void copy(long from, long to, long bytes) {

@@ -5,29 +5,34 @@ import static dev.saccade.kernels.attention.Attention.KEY_BLOCK;
 import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.internal.Lanes;
 import dev.saccade.kernels.internal.VectorMath;
-
 import java.lang.foreign.MemorySegment;
-
+import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorSpecies;
 
 /// The forward pass over chunks of queries of one sequence and key-value head.
 ///
 /// A chunk's rows are the queries in order, and each query's heads of the group in order. Blocks of
 /// keys are walked from left to right; each is transposed once for all rows of the chunk. A row
 /// keeps its running maximum m, its 16 interleaved partial sums of the softmax denominator, and its
-/// weighted sum of values. For a block with scores s (each one chain over headDim, times scale):
-/// `m' = max(m, s)`, `p_j = exp(s_j - m')`, `a = exp(m - m')`, `l = l a + p`, and each element of
-/// the output is one chain that starts at `o a` and adds `p_j v_j` over the visible keys in order.
-/// At the end `o = o / l` and `lse = m + log l`. Nothing here depends on the chunk or on which rows
-/// are computed together.
+/// weighted sum of values. For a block with scores s (each one chain over headDim, of scale * q
+/// rounded and k): `m' = max(m, s)`, `p_j = exp(s_j - m')`, `a = exp(m - m')`, `l = l a + p`, and
+/// each element of the output is one chain that starts at `o a` and adds `p_j v_j` over the visible
+/// keys in order. At the end `o = o / l` and `lse = m + log l`. Nothing here depends on the chunk
+/// or on which rows are computed together.
 final class ForwardPass {
     /// Floats of queries that a chunk holds, so that they and the output stay in the cache.
     private static final int CHUNK_FLOATS = 8192;
 
     private static final int LENGTH = Lanes.LENGTH;
     private static final long VECTOR = 4L * LENGTH;
+
+    // Used without a helper in between in what is hot: see Tile.
+    private static final VectorSpecies<Float> SPECIES = Lanes.SPECIES;
+    private static final MemorySegment SPACE = HostMemory.SPACE;
+    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
     private final int heads;
     private final int kvHeads;
@@ -68,7 +73,7 @@ final class ForwardPass {
         queriesAt = keysAt + 4L * Transpose.rows(headDim) * KEY_BLOCK;
         outputsAt = queriesAt + aligned(4 * rows * headDim);
         scoresAt = outputsAt + aligned(4 * rows * headDim);
-        maximaAt = scoresAt + Tile.ROWS * Tile.SCORE_PITCH;
+        maximaAt = scoresAt + rows * Tile.SCORE_PITCH + aligned(4 * rows);
         sumsAt = maximaAt + aligned(4 * rows);
         shuffleAt = sumsAt + 4 * rows * Lanes.VIRTUAL;
         scratchBytes = shuffleAt + Transpose.SCRATCH_BYTES;
@@ -80,7 +85,14 @@ final class ForwardPass {
 
     /// The most queries of a chunk.
     int chunkQueries() {
-        return Math.clamp(CHUNK_FLOATS / ((long) headDim * group), 1, 128);
+        return chunkQueries(headDim, group);
+    }
+
+    /// The most queries of a chunk: few enough that their rows stay in the cache, and enough to be
+    /// worth transposing a block of keys.
+    static int chunkQueries(int headDim, int group) {
+        int rows = Math.clamp(CHUNK_FLOATS / headDim, 16, 128);
+        return Math.max(1, rows / group);
     }
 
     /// What a worker needs.
@@ -110,145 +122,142 @@ final class ForwardPass {
         long bytes = 4L * headDim * group;
         for (int query = 0; query < queries; query++) {
             long from = q + 4L * headDim * (heads * (firstRow + query) + head);
-            MemorySegment.copy(
-                    HostMemory.SPACE,
-                    from,
-                    HostMemory.SPACE,
-                    scratch + queriesAt + bytes * query,
-                    bytes);
+            scale(headDim * group, scale, from, scratch + queriesAt + bytes * query);
         }
         HostMemory.segment(scratch + outputsAt, 4L * rows * headDim).fill((byte) 0);
         HostMemory.segment(scratch + sumsAt, 4L * rows * Lanes.VIRTUAL).fill((byte) 0);
         for (int row = 0; row < rows; row++) {
             Lanes.set(scratch + maximaAt + 4L * row, Float.NEGATIVE_INFINITY);
         }
-        for (int block = 0; block < seen; block += KEY_BLOCK) {
-            int keys = Math.min(KEY_BLOCK, seen - block);
+        for (int key = 0; key < seen; key += KEY_BLOCK) {
+            int keys = Math.min(KEY_BLOCK, seen - key);
             Transpose.block(
                     keys,
                     headDim,
-                    k + keyOffset + pitch * block,
+                    k + keyOffset + pitch * key,
                     pitch,
                     scratch + keysAt,
                     scratch + shuffleAt);
             // Rows before this one see nothing of the block.
-            int first = causal ? Math.max(0, block - position) * group : 0;
+            int first = causal ? Math.max(0, key - position) * group : 0;
             // How many of the block's keys row r sees, if causal: r / group + visible.
-            int visible = causal ? position + 1 - block : KEY_BLOCK;
-            tiles(first, rows, keys, visible, v + keyOffset + pitch * block, pitch, scratch);
+            int visible = causal ? position + 1 - key : KEY_BLOCK;
+            block(first, rows, keys, visible, v + keyOffset + pitch * key, pitch, scratch);
         }
         finish(rows, firstRow, head, scratch);
     }
 
     /// One block of keys for the rows from `first` on.
-    private void tiles(
+    private void block(
             int first, int rows, int keys, int visible, long values, long pitch, long scratch) {
         long scores = scratch + scoresAt;
         long rowBytes = 4L * headDim;
-        int row = first;
-        for (; row + Tile.ROWS <= rows; row += Tile.ROWS) {
-            long outputs = scratch + outputsAt + rowBytes * row;
-            Tile.scores(
-                    Tile.ROWS,
-                    headDim,
-                    scratch + queriesAt + rowBytes * row,
-                    scratch + keysAt,
-                    scores);
-            int count0 = softmax(row, keys, visible, scores, scratch);
-            int count1 = softmax(row + 1, keys, visible, scores + Tile.SCORE_PITCH, scratch);
-            int count2 = softmax(row + 2, keys, visible, scores + 2 * Tile.SCORE_PITCH, scratch);
-            int count3 = softmax(row + 3, keys, visible, scores + 3 * Tile.SCORE_PITCH, scratch);
-            Tile.accumulate4(
-                    count0,
-                    count1,
-                    count2,
-                    count3,
-                    headDim,
-                    scores,
-                    Tile.SCORE_PITCH,
-                    4,
-                    values,
-                    pitch,
-                    outputs,
-                    rowBytes);
+        Tile.scores(
+                rows - first,
+                headDim,
+                scratch + queriesAt + rowBytes * first,
+                scratch + keysAt,
+                scores + Tile.SCORE_PITCH * first);
+        // The decays of the rows' sums lie behind the scores, so that one loop takes the
+        // exponentials
+        // of both.
+        long decays = scores + Tile.SCORE_PITCH * rows - 4L * first;
+        for (int row = first; row < rows; row++) {
+            int count = Math.min(keys, row / group + visible);
+            long at = scores + Tile.SCORE_PITCH * row;
+            for (int key = count; key < KEY_BLOCK; key++) {
+                Lanes.set(at + 4L * key, Float.NEGATIVE_INFINITY);
+            }
+            subtractMaximum(at, scratch + maximaAt + 4L * row, decays + 4L * row);
         }
-        for (; row < rows; row++) {
-            long outputs = scratch + outputsAt + rowBytes * row;
-            Tile.scores(1, headDim, scratch + queriesAt + rowBytes * row, scratch + keysAt, scores);
-            int count = softmax(row, keys, visible, scores, scratch);
-            Tile.accumulate1(count, headDim, scores, 4, values, pitch, outputs);
+        exponentials(scores + Tile.SCORE_PITCH * first, decays + 4L * rows);
+        for (int row = first; row < rows; row++) {
+            decayAndAdd(
+                    Lanes.get(decays + 4L * row),
+                    scores + Tile.SCORE_PITCH * row,
+                    scratch + sumsAt + 4L * Lanes.VIRTUAL * row,
+                    scratch + outputsAt + rowBytes * row);
+        }
+        Tile.accumulate(
+                first,
+                rows,
+                keys,
+                visible,
+                group,
+                headDim,
+                scores,
+                Tile.SCORE_PITCH,
+                4,
+                values,
+                pitch,
+                scratch + outputsAt,
+                rowBytes);
+    }
+
+    /// Finds a row's new maximum with one block of scores, and takes it off the scores and off the
+    /// old maximum, which goes to `decay`.
+    private static void subtractMaximum(long scores, long maximum, long decay) {
+        float before = Lanes.get(maximum);
+        float now = before;
+        for (long at = scores; at < scores + Tile.SCORE_PITCH; at += 2 * VECTOR) {
+            FloatVector s0 = FloatVector.fromMemorySegment(SPECIES, SPACE, at, ORDER);
+            FloatVector s1 = FloatVector.fromMemorySegment(SPECIES, SPACE, at + VECTOR, ORDER);
+            // A maximum has the same bits in any order.
+            now = Math.max(now, s0.max(s1).reduceLanes(VectorOperators.MAX));
+        }
+        for (long at = scores; at < scores + Tile.SCORE_PITCH; at += VECTOR) {
+            FloatVector.fromMemorySegment(SPECIES, SPACE, at, ORDER)
+                    .sub(now)
+                    .intoMemorySegment(SPACE, at, ORDER);
+        }
+        Lanes.set(maximum, now);
+        Lanes.set(decay, before - now);
+    }
+
+    /// `x = e^x` from `begin` to `end`, and on to the end of the last vector.
+    private static void exponentials(long begin, long end) {
+        for (long at = begin; at < end; at += VECTOR) {
+            FloatVector x = FloatVector.fromMemorySegment(SPECIES, SPACE, at, ORDER);
+            VectorMath.exp(x).intoMemorySegment(SPACE, at, ORDER);
         }
     }
 
-    /// Turns a row's scores of one block into probabilities relative to the new maximum, and brings
-    /// the row's sums and output to it.
-    ///
-    /// @return how many of the block's keys the row sees
-    private int softmax(int row, int keys, int visible, long scores, long scratch) {
-        int count = causal ? Math.min(keys, row / group + visible) : keys;
-        float top = count < KEY_BLOCK ? maskedTop(scores, count) : top(scores);
-        long maximum = scratch + maximaAt + 4L * row;
-        float before = Lanes.get(maximum);
-        float now = Math.max(before, top);
-        float decay = 1f;
-        if (now != before) {
-            decay = VectorMath.exp(before - now);
-            Lanes.set(maximum, now);
-            if (before != Float.NEGATIVE_INFINITY) {
-                Tile.scale(headDim, decay, scratch + outputsAt + 4L * headDim * row);
+    /// Brings a row's sums and output to the new maximum, and adds the block to the sums.
+    private void decayAndAdd(float decay, long probabilities, long sums, long output) {
+        for (long j = 0; j < 4 * Lanes.VIRTUAL; j += VECTOR) {
+            long p0 = probabilities + j;
+            long p1 = p0 + 4 * Lanes.VIRTUAL;
+            FloatVector.fromMemorySegment(SPECIES, SPACE, sums + j, ORDER)
+                    .mul(decay)
+                    .add(FloatVector.fromMemorySegment(SPECIES, SPACE, p0, ORDER))
+                    .add(FloatVector.fromMemorySegment(SPECIES, SPACE, p1, ORDER))
+                    .intoMemorySegment(SPACE, sums + j, ORDER);
+        }
+        if (decay != 1f) {
+            int n = 0;
+            for (; n + LENGTH <= headDim; n += LENGTH) {
+                long at = output + 4L * n;
+                FloatVector.fromMemorySegment(SPECIES, SPACE, at, ORDER)
+                        .mul(decay)
+                        .intoMemorySegment(SPACE, at, ORDER);
+            }
+            for (; n < headDim; n++) {
+                long at = output + 4L * n;
+                Lanes.set(at, Lanes.get(at) * decay);
             }
         }
-        exponentials(scores, now, decay, scratch + sumsAt + 4L * Lanes.VIRTUAL * row);
-        return count;
     }
 
-    /// Scales a row's scores and finds the largest.
-    private float top(long scores) {
-        float top = Float.NEGATIVE_INFINITY;
-        for (int j = 0; j < KEY_BLOCK; j += 2 * LENGTH) {
-            long at = scores + 4L * j;
-            FloatVector s0 = Lanes.load(at).mul(scale);
-            FloatVector s1 = Lanes.load(at + VECTOR).mul(scale);
-            Lanes.store(s0, at);
-            Lanes.store(s1, at + VECTOR);
-            // A maximum has the same bits in any order.
-            top = Math.max(top, s0.max(s1).reduceLanes(VectorOperators.MAX));
+    /// y = x * factor.
+    static void scale(int count, float factor, long x, long y) {
+        int i = 0;
+        for (; i + LENGTH <= count; i += LENGTH) {
+            Lanes.store(Lanes.load(x + 4L * i).mul(factor), y + 4L * i);
         }
-        return top;
-    }
-
-    /// As [#top], with the scores from `count` on set to minus infinity.
-    private float maskedTop(long scores, int count) {
-        float top = Float.NEGATIVE_INFINITY;
-        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
-            long at = scores + 4L * j;
-            FloatVector s = lowest().blend(Lanes.load(at).mul(scale), first(count - j));
-            Lanes.store(s, at);
-            top = Math.max(top, s.reduceLanes(VectorOperators.MAX));
+        if (i < count) {
+            VectorMask<Float> mask = Lanes.first(count - i);
+            Lanes.store(Lanes.load(x + 4L * i, mask).mul(factor), y + 4L * i, mask);
         }
-        return top;
-    }
-
-    /// Turns scaled scores s into p = exp(s - top), and adds them to the row's decayed sums.
-    private static void exponentials(long scores, float top, float decay, long sums) {
-        for (int j = 0; j < Lanes.VIRTUAL; j += LENGTH) {
-            long at = scores + 4L * j;
-            FloatVector p0 = VectorMath.exp(Lanes.load(at).sub(top));
-            FloatVector p1 = VectorMath.exp(Lanes.load(at + 4L * Lanes.VIRTUAL).sub(top));
-            Lanes.store(p0, at);
-            Lanes.store(p1, at + 4L * Lanes.VIRTUAL);
-            FloatVector sum = Lanes.load(sums + 4L * j).mul(decay).add(p0).add(p1);
-            Lanes.store(sum, sums + 4L * j);
-        }
-    }
-
-    private static FloatVector lowest() {
-        return FloatVector.broadcast(Lanes.SPECIES, Float.NEGATIVE_INFINITY);
-    }
-
-    /// The mask of the first `count` lanes, none if it is negative.
-    static VectorMask<Float> first(int count) {
-        return Lanes.first(Math.max(0, count));
     }
 
     /// Divides the outputs by their sums and writes them with lse.

@@ -3,7 +3,6 @@ package dev.saccade.kernels.attention;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-
 import java.util.concurrent.atomic.AtomicInteger;
 
 /// Attention on the CPU.

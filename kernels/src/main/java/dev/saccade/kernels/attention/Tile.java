@@ -2,110 +2,131 @@ package dev.saccade.kernels.attention;
 
 import static dev.saccade.kernels.attention.Attention.KEY_BLOCK;
 
+import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.internal.Lanes;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorSpecies;
 
-/// The two small products that attention is made of, for one or four rows of a tile at a time. Each
-/// element is one chain of fused multiply-adds in order, however many rows are computed together.
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+
+/// The two small products that attention is made of, four rows at a time and the rest one by one.
+/// Each element is one chain of fused multiply-adds in order, however many rows are computed
+/// together; with four rows of two vectors, eight chains hide the latency of an addition.
+///
+/// The two large methods are written out on purpose, and call the vector API without a helper in
+/// between. After 18000 nodes (some 40 vector operations) the compiler inlines only methods that
+/// carry its own annotation, and a helper that is not inlined allocates a vector at each call. For
+/// the same reason they are longer than what the compiler inlines into others (325 bytes).
 ///
 /// Addresses are absolute, pitches and steps are in bytes.
 final class Tile {
-    /// Rows that are computed together: with two vectors a row, eight chains hide the latency of a
-    /// fused multiply-add.
-    static final int ROWS = 4;
-
     /// Bytes of a row of scores: one block of keys.
     static final long SCORE_PITCH = 4L * KEY_BLOCK;
 
+    private static final int ROWS = 4;
     private static final int LENGTH = Lanes.LENGTH;
-    private static final long VECTOR = 4L * LENGTH;
     private static final int PAIR = 2 * LENGTH;
+    private static final long VECTOR = 4L * LENGTH;
+    private static final VectorSpecies<Float> SPECIES = Lanes.SPECIES;
+    private static final MemorySegment SPACE = HostMemory.SPACE;
+    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
     private Tile() {}
 
     /// `c[r][j] = sum over d of a[r][d] * b[d][j]` for `rows` rows and a block of keys j.
     ///
-    /// @param a [rows, depth], rows `depth` floats apart
+    /// @param a [rows, depth]
     /// @param b [depth, KEY_BLOCK]
     /// @param c [rows, KEY_BLOCK]
     static void scores(int rows, int depth, long a, long b, long c) {
+        long pitch = 4L * depth;
         int r = 0;
         for (; r + ROWS <= rows; r += ROWS) {
-            for (int j = 0; j < KEY_BLOCK; j += PAIR) {
-                scores4(depth, a + 4L * depth * r, b + 4L * j, c + SCORE_PITCH * r + 4L * j);
+            long a0 = a + pitch * r;
+            long a1 = a0 + pitch;
+            long a2 = a1 + pitch;
+            long a3 = a2 + pitch;
+            for (long j = 0; j < SCORE_PITCH; j += 2 * VECTOR) {
+                FloatVector c00 = FloatVector.zero(SPECIES);
+                FloatVector c01 = FloatVector.zero(SPECIES);
+                FloatVector c10 = FloatVector.zero(SPECIES);
+                FloatVector c11 = FloatVector.zero(SPECIES);
+                FloatVector c20 = FloatVector.zero(SPECIES);
+                FloatVector c21 = FloatVector.zero(SPECIES);
+                FloatVector c30 = FloatVector.zero(SPECIES);
+                FloatVector c31 = FloatVector.zero(SPECIES);
+                for (int d = 0; d < depth; d++) {
+                    long at = b + SCORE_PITCH * d + j;
+                    FloatVector b0 = FloatVector.fromMemorySegment(SPECIES, SPACE, at, ORDER);
+                    FloatVector b1 =
+                            FloatVector.fromMemorySegment(SPECIES, SPACE, at + VECTOR, ORDER);
+                    long in = 4L * d;
+                    FloatVector x0 =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a0 + in));
+                    c00 = x0.fma(b0, c00);
+                    c01 = x0.fma(b1, c01);
+                    FloatVector x1 =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a1 + in));
+                    c10 = x1.fma(b0, c10);
+                    c11 = x1.fma(b1, c11);
+                    FloatVector x2 =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a2 + in));
+                    c20 = x2.fma(b0, c20);
+                    c21 = x2.fma(b1, c21);
+                    FloatVector x3 =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a3 + in));
+                    c30 = x3.fma(b0, c30);
+                    c31 = x3.fma(b1, c31);
+                }
+                long to = c + SCORE_PITCH * r + j;
+                c00.intoMemorySegment(SPACE, to, ORDER);
+                c01.intoMemorySegment(SPACE, to + VECTOR, ORDER);
+                c10.intoMemorySegment(SPACE, to + SCORE_PITCH, ORDER);
+                c11.intoMemorySegment(SPACE, to + SCORE_PITCH + VECTOR, ORDER);
+                c20.intoMemorySegment(SPACE, to + 2 * SCORE_PITCH, ORDER);
+                c21.intoMemorySegment(SPACE, to + 2 * SCORE_PITCH + VECTOR, ORDER);
+                c30.intoMemorySegment(SPACE, to + 3 * SCORE_PITCH, ORDER);
+                c31.intoMemorySegment(SPACE, to + 3 * SCORE_PITCH + VECTOR, ORDER);
             }
         }
         for (; r < rows; r++) {
-            for (int j = 0; j < KEY_BLOCK; j += PAIR) {
-                scores1(depth, a + 4L * depth * r, b + 4L * j, c + SCORE_PITCH * r + 4L * j);
+            long a0 = a + pitch * r;
+            for (long j = 0; j < SCORE_PITCH; j += 2 * VECTOR) {
+                FloatVector c0 = FloatVector.zero(SPECIES);
+                FloatVector c1 = FloatVector.zero(SPECIES);
+                for (int d = 0; d < depth; d++) {
+                    long at = b + SCORE_PITCH * d + j;
+                    FloatVector b0 = FloatVector.fromMemorySegment(SPECIES, SPACE, at, ORDER);
+                    FloatVector b1 =
+                            FloatVector.fromMemorySegment(SPECIES, SPACE, at + VECTOR, ORDER);
+                    FloatVector x =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a0 + 4L * d));
+                    c0 = x.fma(b0, c0);
+                    c1 = x.fma(b1, c1);
+                }
+                long to = c + SCORE_PITCH * r + j;
+                c0.intoMemorySegment(SPACE, to, ORDER);
+                c1.intoMemorySegment(SPACE, to + VECTOR, ORDER);
             }
         }
     }
 
-    private static void scores4(int depth, long a, long b, long c) {
-        long pitch = 4L * depth;
-        long a1 = a + pitch;
-        long a2 = a1 + pitch;
-        long a3 = a2 + pitch;
-        FloatVector c00 = zero();
-        FloatVector c01 = zero();
-        FloatVector c10 = zero();
-        FloatVector c11 = zero();
-        FloatVector c20 = zero();
-        FloatVector c21 = zero();
-        FloatVector c30 = zero();
-        FloatVector c31 = zero();
-        for (int d = 0; d < depth; d++) {
-            FloatVector b0 = Lanes.load(b + SCORE_PITCH * d);
-            FloatVector b1 = Lanes.load(b + SCORE_PITCH * d + VECTOR);
-            FloatVector x0 = broadcast(a + 4L * d);
-            c00 = x0.fma(b0, c00);
-            c01 = x0.fma(b1, c01);
-            FloatVector x1 = broadcast(a1 + 4L * d);
-            c10 = x1.fma(b0, c10);
-            c11 = x1.fma(b1, c11);
-            FloatVector x2 = broadcast(a2 + 4L * d);
-            c20 = x2.fma(b0, c20);
-            c21 = x2.fma(b1, c21);
-            FloatVector x3 = broadcast(a3 + 4L * d);
-            c30 = x3.fma(b0, c30);
-            c31 = x3.fma(b1, c31);
-        }
-        Lanes.store(c00, c);
-        Lanes.store(c01, c + VECTOR);
-        Lanes.store(c10, c + SCORE_PITCH);
-        Lanes.store(c11, c + SCORE_PITCH + VECTOR);
-        Lanes.store(c20, c + 2 * SCORE_PITCH);
-        Lanes.store(c21, c + 2 * SCORE_PITCH + VECTOR);
-        Lanes.store(c30, c + 3 * SCORE_PITCH);
-        Lanes.store(c31, c + 3 * SCORE_PITCH + VECTOR);
-    }
-
-    private static void scores1(int depth, long a, long b, long c) {
-        FloatVector c0 = zero();
-        FloatVector c1 = zero();
-        for (int d = 0; d < depth; d++) {
-            FloatVector x = broadcast(a + 4L * d);
-            c0 = x.fma(Lanes.load(b + SCORE_PITCH * d), c0);
-            c1 = x.fma(Lanes.load(b + SCORE_PITCH * d + VECTOR), c1);
-        }
-        Lanes.store(c0, c);
-        Lanes.store(c1, c + VECTOR);
-    }
-
-    /// `c[r][n] = c[r][n] + sum over i of a[r][i] * b[i][n]` for four rows, where row r sums the
-    /// first counts of its own: `count0 <= count1 <= count2 <= count3`.
+    /// `c[r][n] = c[r][n] + sum over i < count(r) of a[r][i] * b[i][n]` for the rows `first` to
+    /// `last`, where `count(r) = min(limit, r / group + visible)`: with `visible = limit`, all rows
+    /// sum the same; otherwise rows are queries on the diagonal, and a later query sees more.
     ///
     /// @param a its element [r][i] lies at `a + r * aPitch + i * aStep`
     /// @param b rows of `width` floats, `bPitch` apart
     /// @param c rows of `width` floats, `cPitch` apart
-    static void accumulate4(
-            int count0,
-            int count1,
-            int count2,
-            int count3,
+    static void accumulate(
+            int first,
+            int last,
+            int limit,
+            int visible,
+            int group,
             int width,
             long a,
             long aPitch,
@@ -114,140 +135,125 @@ final class Tile {
             long bPitch,
             long c,
             long cPitch) {
-        int n = 0;
-        for (; n + PAIR <= width; n += PAIR) {
-            accumulatePair4(
-                    count0,
-                    count1,
-                    count2,
-                    count3,
-                    a,
-                    aPitch,
-                    aStep,
-                    b + 4L * n,
-                    bPitch,
-                    c + 4L * n,
-                    cPitch);
-        }
-        if (n < width) {
-            accumulateFrom(n, count0, width, a, aStep, b, bPitch, c);
-            accumulateFrom(n, count1, width, a + aPitch, aStep, b, bPitch, c + cPitch);
-            accumulateFrom(n, count2, width, a + 2 * aPitch, aStep, b, bPitch, c + 2 * cPitch);
-            accumulateFrom(n, count3, width, a + 3 * aPitch, aStep, b, bPitch, c + 3 * cPitch);
-        }
-    }
-
-    private static void accumulatePair4(
-            int count0,
-            int count1,
-            int count2,
-            int count3,
-            long a,
-            long aPitch,
-            long aStep,
-            long b,
-            long bPitch,
-            long c,
-            long cPitch) {
-        long a1 = a + aPitch;
-        long a2 = a1 + aPitch;
-        long a3 = a2 + aPitch;
-        long c1 = c + cPitch;
-        long c2 = c1 + cPitch;
-        long c3 = c2 + cPitch;
-        FloatVector c00 = Lanes.load(c);
-        FloatVector c01 = Lanes.load(c + VECTOR);
-        FloatVector c10 = Lanes.load(c1);
-        FloatVector c11 = Lanes.load(c1 + VECTOR);
-        FloatVector c20 = Lanes.load(c2);
-        FloatVector c21 = Lanes.load(c2 + VECTOR);
-        FloatVector c30 = Lanes.load(c3);
-        FloatVector c31 = Lanes.load(c3 + VECTOR);
-        for (int i = 0; i < count0; i++) {
-            FloatVector b0 = Lanes.load(b + bPitch * i);
-            FloatVector b1 = Lanes.load(b + bPitch * i + VECTOR);
-            FloatVector x0 = broadcast(a + aStep * i);
-            c00 = x0.fma(b0, c00);
-            c01 = x0.fma(b1, c01);
-            FloatVector x1 = broadcast(a1 + aStep * i);
-            c10 = x1.fma(b0, c10);
-            c11 = x1.fma(b1, c11);
-            FloatVector x2 = broadcast(a2 + aStep * i);
-            c20 = x2.fma(b0, c20);
-            c21 = x2.fma(b1, c21);
-            FloatVector x3 = broadcast(a3 + aStep * i);
-            c30 = x3.fma(b0, c30);
-            c31 = x3.fma(b1, c31);
-        }
-        Lanes.store(c00, c);
-        Lanes.store(c01, c + VECTOR);
-        // What the later rows see and the first does not: on the diagonal only.
-        for (int i = count0; i < count1; i++) {
-            FloatVector x = broadcast(a1 + aStep * i);
-            c10 = x.fma(Lanes.load(b + bPitch * i), c10);
-            c11 = x.fma(Lanes.load(b + bPitch * i + VECTOR), c11);
-        }
-        Lanes.store(c10, c1);
-        Lanes.store(c11, c1 + VECTOR);
-        for (int i = count0; i < count2; i++) {
-            FloatVector x = broadcast(a2 + aStep * i);
-            c20 = x.fma(Lanes.load(b + bPitch * i), c20);
-            c21 = x.fma(Lanes.load(b + bPitch * i + VECTOR), c21);
-        }
-        Lanes.store(c20, c2);
-        Lanes.store(c21, c2 + VECTOR);
-        for (int i = count0; i < count3; i++) {
-            FloatVector x = broadcast(a3 + aStep * i);
-            c30 = x.fma(Lanes.load(b + bPitch * i), c30);
-            c31 = x.fma(Lanes.load(b + bPitch * i + VECTOR), c31);
-        }
-        Lanes.store(c30, c3);
-        Lanes.store(c31, c3 + VECTOR);
-    }
-
-    /// As [#accumulate4] for one row.
-    static void accumulate1(int count, int width, long a, long aStep, long b, long bPitch, long c) {
-        int n = 0;
-        for (; n + PAIR <= width; n += PAIR) {
-            long at = b + 4L * n;
-            FloatVector c0 = Lanes.load(c + 4L * n);
-            FloatVector c1 = Lanes.load(c + 4L * n + VECTOR);
-            for (int i = 0; i < count; i++) {
-                FloatVector x = broadcast(a + aStep * i);
-                c0 = x.fma(Lanes.load(at + bPitch * i), c0);
-                c1 = x.fma(Lanes.load(at + bPitch * i + VECTOR), c1);
+        int r = first;
+        for (; r + ROWS <= last; r += ROWS) {
+            int count0 = limit;
+            int count1 = limit;
+            int count2 = limit;
+            int count3 = limit;
+            if (visible < limit) {
+                count0 = Math.min(limit, r / group + visible);
+                count1 = Math.min(limit, (r + 1) / group + visible);
+                count2 = Math.min(limit, (r + 2) / group + visible);
+                count3 = Math.min(limit, (r + 3) / group + visible);
             }
-            Lanes.store(c0, c + 4L * n);
-            Lanes.store(c1, c + 4L * n + VECTOR);
+            long a0 = a + aPitch * r;
+            long a1 = a0 + aPitch;
+            long a2 = a1 + aPitch;
+            long a3 = a2 + aPitch;
+            for (int n = 0; n + PAIR <= width; n += PAIR) {
+                long from = b + 4L * n;
+                long c0 = c + cPitch * r + 4L * n;
+                long c1 = c0 + cPitch;
+                long c2 = c1 + cPitch;
+                long c3 = c2 + cPitch;
+                FloatVector c00 = FloatVector.fromMemorySegment(SPECIES, SPACE, c0, ORDER);
+                FloatVector c01 = FloatVector.fromMemorySegment(SPECIES, SPACE, c0 + VECTOR, ORDER);
+                FloatVector c10 = FloatVector.fromMemorySegment(SPECIES, SPACE, c1, ORDER);
+                FloatVector c11 = FloatVector.fromMemorySegment(SPECIES, SPACE, c1 + VECTOR, ORDER);
+                FloatVector c20 = FloatVector.fromMemorySegment(SPECIES, SPACE, c2, ORDER);
+                FloatVector c21 = FloatVector.fromMemorySegment(SPECIES, SPACE, c2 + VECTOR, ORDER);
+                FloatVector c30 = FloatVector.fromMemorySegment(SPECIES, SPACE, c3, ORDER);
+                FloatVector c31 = FloatVector.fromMemorySegment(SPECIES, SPACE, c3 + VECTOR, ORDER);
+                for (int i = 0; i < count0; i++) {
+                    long at = from + bPitch * i;
+                    FloatVector b0 = FloatVector.fromMemorySegment(SPECIES, SPACE, at, ORDER);
+                    FloatVector b1 =
+                            FloatVector.fromMemorySegment(SPECIES, SPACE, at + VECTOR, ORDER);
+                    long in = aStep * i;
+                    FloatVector x0 =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a0 + in));
+                    c00 = x0.fma(b0, c00);
+                    c01 = x0.fma(b1, c01);
+                    FloatVector x1 =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a1 + in));
+                    c10 = x1.fma(b0, c10);
+                    c11 = x1.fma(b1, c11);
+                    FloatVector x2 =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a2 + in));
+                    c20 = x2.fma(b0, c20);
+                    c21 = x2.fma(b1, c21);
+                    FloatVector x3 =
+                            FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a3 + in));
+                    c30 = x3.fma(b0, c30);
+                    c31 = x3.fma(b1, c31);
+                }
+                c00.intoMemorySegment(SPACE, c0, ORDER);
+                c01.intoMemorySegment(SPACE, c0 + VECTOR, ORDER);
+                c10.intoMemorySegment(SPACE, c1, ORDER);
+                c11.intoMemorySegment(SPACE, c1 + VECTOR, ORDER);
+                c20.intoMemorySegment(SPACE, c2, ORDER);
+                c21.intoMemorySegment(SPACE, c2 + VECTOR, ORDER);
+                c30.intoMemorySegment(SPACE, c3, ORDER);
+                c31.intoMemorySegment(SPACE, c3 + VECTOR, ORDER);
+                // What the later rows see and the first does not: on the diagonal only.
+                pairFrom(count0, count1, a1, aStep, from, bPitch, c1);
+                pairFrom(count0, count2, a2, aStep, from, bPitch, c2);
+                pairFrom(count0, count3, a3, aStep, from, bPitch, c3);
+            }
         }
-        if (n < width) {
-            accumulateFrom(n, count, width, a, aStep, b, bPitch, c);
+        for (; r < last; r++) {
+            int count = visible < limit ? Math.min(limit, r / group + visible) : limit;
+            for (int n = 0; n + PAIR <= width; n += PAIR) {
+                pairFrom(
+                        0,
+                        count,
+                        a + aPitch * r,
+                        aStep,
+                        b + 4L * n,
+                        bPitch,
+                        c + cPitch * r + 4L * n);
+            }
+        }
+        int rest = width % PAIR;
+        if (rest != 0) {
+            for (r = first; r < last; r++) {
+                int count = visible < limit ? Math.min(limit, r / group + visible) : limit;
+                long to = c + cPitch * r;
+                columnsFrom(width - rest, count, width, a + aPitch * r, aStep, b, bPitch, to);
+            }
         }
     }
 
-    /// The columns from `first` on, a masked vector at a time.
-    private static void accumulateFrom(
+    /// One row and two vectors: adds the products `from` to `to`.
+    private static void pairFrom(
+            int from, int to, long a, long aStep, long b, long bPitch, long c) {
+        if (from >= to) {
+            return;
+        }
+        FloatVector c0 = FloatVector.fromMemorySegment(SPECIES, SPACE, c, ORDER);
+        FloatVector c1 = FloatVector.fromMemorySegment(SPECIES, SPACE, c + VECTOR, ORDER);
+        for (int i = from; i < to; i++) {
+            long at = b + bPitch * i;
+            FloatVector x = FloatVector.broadcast(SPECIES, SPACE.get(Lanes.FLOAT, a + aStep * i));
+            c0 = x.fma(FloatVector.fromMemorySegment(SPECIES, SPACE, at, ORDER), c0);
+            c1 = x.fma(FloatVector.fromMemorySegment(SPECIES, SPACE, at + VECTOR, ORDER), c1);
+        }
+        c0.intoMemorySegment(SPACE, c, ORDER);
+        c1.intoMemorySegment(SPACE, c + VECTOR, ORDER);
+    }
+
+    /// One row, the columns from `first` on, a masked vector at a time.
+    private static void columnsFrom(
             int first, int count, int width, long a, long aStep, long b, long bPitch, long c) {
         for (int n = first; n < width; n += LENGTH) {
             VectorMask<Float> mask = Lanes.first(width - n);
             FloatVector sum = Lanes.load(c + 4L * n, mask);
             for (int i = 0; i < count; i++) {
-                FloatVector x = broadcast(a + aStep * i);
+                FloatVector x = FloatVector.broadcast(SPECIES, Lanes.get(a + aStep * i));
                 sum = x.fma(Lanes.load(b + bPitch * i + 4L * n, mask), sum);
             }
             Lanes.store(sum, c + 4L * n, mask);
-        }
-    }
-
-    /// `x[0 .. width) *= factor`.
-    static void scale(int width, float factor, long x) {
-        int n = 0;
-        for (; n + LENGTH <= width; n += LENGTH) {
-            Lanes.store(Lanes.load(x + 4L * n).mul(factor), x + 4L * n);
-        }
-        if (n < width) {
-            VectorMask<Float> mask = Lanes.first(width - n);
-            Lanes.store(Lanes.load(x + 4L * n, mask).mul(factor), x + 4L * n, mask);
         }
     }
 
@@ -255,20 +261,10 @@ final class Tile {
     static void clear(int width, long x) {
         int n = 0;
         for (; n + LENGTH <= width; n += LENGTH) {
-            Lanes.store(zero(), x + 4L * n);
+            Lanes.store(FloatVector.zero(SPECIES), x + 4L * n);
         }
         if (n < width) {
-            Lanes.store(zero(), x + 4L * n, Lanes.first(width - n));
+            Lanes.store(FloatVector.zero(SPECIES), x + 4L * n, Lanes.first(width - n));
         }
-    }
-
-    private static FloatVector broadcast(long address) {
-        return FloatVector.broadcast(Lanes.SPECIES, Lanes.get(address));
-    }
-
-    /// Made where it is used: a loop's sum that starts from a vector in a static field would be
-    /// allocated anew in every turn.
-    private static FloatVector zero() {
-        return FloatVector.zero(Lanes.SPECIES);
     }
 }

@@ -4,9 +4,7 @@ import static dev.saccade.kernels.attention.Attention.KEY_BLOCK;
 
 import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.internal.Lanes;
-
 import java.nio.ByteOrder;
-
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorSpecies;
 

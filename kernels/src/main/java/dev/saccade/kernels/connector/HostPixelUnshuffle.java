@@ -4,7 +4,6 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-
 import java.lang.foreign.MemorySegment;
 
 /// Pixel unshuffle on the CPU: copies only. The two patches beside each other in a row of the grid

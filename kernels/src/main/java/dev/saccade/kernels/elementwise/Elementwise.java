@@ -3,7 +3,6 @@ package dev.saccade.kernels.elementwise;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// Pointwise arithmetic, casts, and sums of F32 elements.

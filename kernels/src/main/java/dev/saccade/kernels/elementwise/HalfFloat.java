@@ -3,7 +3,6 @@ package dev.saccade.kernels.elementwise;
 import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.internal.Lanes;
-
 import java.lang.foreign.ValueLayout;
 
 /// Conversions between F32 and the 16-bit types, through F32, which holds both exactly: one

@@ -5,10 +5,8 @@ import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.Lanes;
-
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
-
 import org.jspecify.annotations.Nullable;
 
 /// Pointwise arithmetic and sums on the CPU. Pointwise loops are cut into chunks for the workers;

@@ -5,12 +5,10 @@ import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.Lanes;
-
-import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
-
 import java.lang.foreign.MemorySegment;
 import java.util.BitSet;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
 
 /// Rows by index on the CPU. Copies are cut by rows; the sum of [#scatterAdd], where several rows
 /// may meet in one target, is cut by columns, so that each worker adds in row order.

@@ -3,7 +3,6 @@ package dev.saccade.kernels.entropy;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// Log-probability and entropy of each token's distribution in one pass over its logits, fp32.

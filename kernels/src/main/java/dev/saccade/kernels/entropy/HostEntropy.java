@@ -6,13 +6,10 @@ import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.AllowedWords;
 import dev.saccade.kernels.internal.Lanes;
 import dev.saccade.kernels.internal.VectorMath;
-
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
-
 import org.jspecify.annotations.Nullable;
-
-import java.util.Arrays;
 
 /// Entropy and log-probability on the CPU.
 ///

@@ -1,7 +1,6 @@
 package dev.saccade.kernels.gemm;
 
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// What happens to a product's fp32 accumulator `s[m,n]` before it is stored.

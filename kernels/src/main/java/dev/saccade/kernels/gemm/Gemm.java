@@ -3,7 +3,6 @@ package dev.saccade.kernels.gemm;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// The matrix product with its epilogues.

@@ -3,7 +3,6 @@ package dev.saccade.kernels.gemm;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// The product on the CPU. C is cut into a grid of regions, one a worker ([Grid]); a worker walks

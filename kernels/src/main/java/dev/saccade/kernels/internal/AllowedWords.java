@@ -5,14 +5,11 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-
+import java.lang.foreign.ValueLayout;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
-
 import org.jspecify.annotations.Nullable;
-
-import java.lang.foreign.ValueLayout;
 
 /// Rows of logits as the entropy and the sampling kernels read them: times 1 / temperature, and
 /// -infinity at the words that are banned. The bans are widened to floats once per call, so that a

@@ -9,10 +9,10 @@ import jdk.incubator.vector.VectorSpecies;
 
 /// How the CPU kernels use vectors, so that results are the same on every machine.
 ///
-/// Lanes of a pointwise operation never meet, so any vector length gives the same bits. A
-/// reduction over a row always uses [#VIRTUAL] = 16 interleaved partial sums, element i in partial
-/// i mod 16, whatever the machine's vector length: group g of `VIRTUAL / LENGTH` walks the elements
-/// `g * LENGTH + 16 * i`, and [#tree(float[])] merges the 16 in a fixed order. `reduceLanes(ADD)` is
+/// Lanes of a pointwise operation never meet, so any vector length gives the same bits. A reduction
+/// over a row always uses [#VIRTUAL] = 16 interleaved partial sums, element i in partial i mod 16,
+/// whatever the machine's vector length: group g of `VIRTUAL / LENGTH` walks the elements `g *
+/// LENGTH + 16 * i`, and [#tree(float[])] merges the 16 in a fixed order. `reduceLanes(ADD)` is
 /// never used: the order of its additions is not defined.
 public final class Lanes {
     /// Partial sums of every row reduction.

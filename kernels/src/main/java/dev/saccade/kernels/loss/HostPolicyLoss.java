@@ -5,7 +5,6 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.Lanes;
 import dev.saccade.kernels.internal.VectorMath;
-
 import org.jspecify.annotations.Nullable;
 
 /// The policy loss on the CPU: one pass, one token after the other, since a batch holds few tokens

@@ -3,7 +3,6 @@ package dev.saccade.kernels.loss;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// Losses on per-token log-probabilities; all operands `[tokens]` F32.

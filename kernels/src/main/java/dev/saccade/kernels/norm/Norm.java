@@ -3,7 +3,6 @@ package dev.saccade.kernels.norm;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// LayerNorm and RMSNorm over the last dimension, forward and backward. A row's statistics are a

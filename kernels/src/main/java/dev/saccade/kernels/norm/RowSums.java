@@ -1,7 +1,6 @@
 package dev.saccade.kernels.norm;
 
 import dev.saccade.kernels.internal.Lanes;
-
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 

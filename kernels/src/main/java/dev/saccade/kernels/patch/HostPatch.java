@@ -4,10 +4,8 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.Lanes;
-
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
-
 import org.jspecify.annotations.Nullable;
 
 /// The patch embedding's copies and sums on the CPU.

@@ -3,7 +3,6 @@ package dev.saccade.kernels.patch;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// The parts of the ViT's patch embedding around its product: InternViT's convolution with stride =

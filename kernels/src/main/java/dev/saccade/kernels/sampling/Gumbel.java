@@ -2,7 +2,6 @@ package dev.saccade.kernels.sampling;
 
 import dev.saccade.kernels.internal.Lanes;
 import dev.saccade.kernels.internal.VectorMath;
-
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.LongVector;

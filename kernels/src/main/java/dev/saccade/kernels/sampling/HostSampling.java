@@ -6,17 +6,14 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.AllowedWords;
 import dev.saccade.kernels.internal.Lanes;
-
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
-
 import org.jspecify.annotations.Nullable;
-
-import java.lang.foreign.ValueLayout;
-import java.util.Arrays;
 
 /// Sampling on the CPU: one walk over a row for the largest score, after [Nucleus] has found where
 /// top-k and top-p cut, if they do. A score is z + noise in fp32, z the logit times 1 / temperature

@@ -3,11 +3,9 @@ package dev.saccade.kernels.sampling;
 import dev.saccade.kernels.internal.AllowedWords;
 import dev.saccade.kernels.internal.Lanes;
 import dev.saccade.kernels.internal.VectorMath;
-
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
-
-import java.util.Arrays;
 
 /// Where top-k and top-p cut a row: exactly, over the words sorted by z from the largest down, the
 /// lower id first among equals. Top-k cuts first; top-p then keeps the shortest prefix whose share

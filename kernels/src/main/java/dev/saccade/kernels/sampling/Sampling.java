@@ -3,7 +3,6 @@ package dev.saccade.kernels.sampling;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
-
 import org.jspecify.annotations.Nullable;
 
 /// Draws a token from each row's distribution by the Gumbel-max rule: the allowed word with the

@@ -9,13 +9,11 @@ import dev.saccade.kernels.Span;
 import dev.saccade.kernels.gemm.Epilogue;
 import dev.saccade.kernels.gemm.Gemm;
 import dev.saccade.kernels.internal.HostArrays;
-
+import java.util.Arrays;
+import java.util.function.DoubleUnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
-
-import java.util.Arrays;
-import java.util.function.DoubleUnaryOperator;
 
 class HostActivationTest {
     private static final int MANY = 3 * 8192 + 17;

@@ -9,13 +9,11 @@ import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.Attention.Shape;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Oracle;
-
+import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
-
-import java.util.Arrays;
 
 /// The CPU's attention: against the definition in double precision, and the same bits however the
 /// queries are cut into calls, sequences and workers.

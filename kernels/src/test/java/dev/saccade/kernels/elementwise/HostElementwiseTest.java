@@ -8,15 +8,13 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Oracle;
-
+import java.util.Arrays;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
-
-import java.util.Arrays;
-import java.util.SplittableRandom;
 
 /// The CPU's pointwise operations are exact; its sums run in a fixed order.
 class HostElementwiseTest {

@@ -5,12 +5,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.testing.Buffers;
-
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-
-import java.util.SplittableRandom;
 
 /// The CPU's row moves: copies are exact, sums run in row order.
 class HostEmbeddingTest {

@@ -9,14 +9,12 @@ import dev.saccade.kernels.gemm.Gemm.Layout;
 import dev.saccade.kernels.gemm.Gemm.Shape;
 import dev.saccade.kernels.internal.HostArrays;
 import dev.saccade.kernels.internal.VectorMath;
-
+import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
-
-import java.util.Arrays;
 
 class HostGemmTest {
     private static final int[][] SHAPES = {

@@ -2,13 +2,11 @@ package dev.saccade.kernels.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import jdk.incubator.vector.FloatVector;
-
-import org.junit.jupiter.api.Test;
-
 import java.util.SplittableRandom;
 import java.util.function.DoubleUnaryOperator;
 import java.util.function.UnaryOperator;
+import jdk.incubator.vector.FloatVector;
+import org.junit.jupiter.api.Test;
 
 class VectorMathTest {
     /// One value in so many floats of a swept range; 1 sweeps all.

@@ -7,12 +7,10 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.HostArrays;
 import dev.saccade.kernels.loss.PolicyLoss.Clip;
-
+import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
-
-import java.util.Arrays;
 
 class HostPolicyLossTest {
     private static final Clip CLIP = new Clip(0.2f, 0.28f, 3f);

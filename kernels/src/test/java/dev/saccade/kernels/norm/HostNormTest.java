@@ -6,12 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Oracle;
-
+import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-
-import java.util.Arrays;
 
 /// The CPU's norms against their definition, and the same bits for any batch and worker count.
 class HostNormTest {

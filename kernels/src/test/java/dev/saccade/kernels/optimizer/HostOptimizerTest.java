@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.HostArrays;
 import dev.saccade.kernels.optimizer.Optimizer.AdamW;
-
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;

@@ -7,13 +7,11 @@ import static org.assertj.core.api.Assertions.within;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Oracle;
-
+import java.util.Arrays;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-
-import java.util.Arrays;
-import java.util.SplittableRandom;
 
 /// The CPU's rotary embedding against its definition.
 class HostRopeTest {

@@ -6,7 +6,6 @@ import dev.saccade.model.LanguageConfig;
 import dev.saccade.model.Prompt;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.language.KvCache;
-
 import java.util.ArrayList;
 import java.util.List;
 

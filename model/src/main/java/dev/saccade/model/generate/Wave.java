@@ -11,13 +11,11 @@ import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.language.KvCache;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.IdentityHashMap;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// The requests that are generated together; request i owns slot i of the cache.
 final class Wave {

@@ -1,9 +1,7 @@
 package dev.saccade.model.internal;
 
 import dev.saccade.engine.InputException;
-
 import org.jspecify.annotations.Nullable;
-
 import tools.jackson.databind.JsonNode;
 
 /// One object of a configuration file. Keys that nobody asks for are left alone; what is missing or

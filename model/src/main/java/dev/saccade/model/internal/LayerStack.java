@@ -4,7 +4,6 @@ import dev.saccade.kernels.Span;
 import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
 import java.util.Collection;
 import java.util.function.Function;
 

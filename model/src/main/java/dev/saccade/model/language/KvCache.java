@@ -5,7 +5,6 @@ import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.model.LanguageConfig;
-
 import java.util.ArrayList;
 import java.util.List;
 

@@ -14,11 +14,9 @@ import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.RopeTable;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.List;
 import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 
 /// One layer of the decoder.
 final class LanguageLayer {

@@ -14,12 +14,10 @@ import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.RopeTable;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 
 /// The Qwen2 decoder: pre-norm layers `x += attention(rms(x))`, `x += down(silu(gate(y)) * up(y))`
 /// with y = rms(x), rotary positions, grouped-query attention, a final RMSNorm and the head.

@@ -11,11 +11,9 @@ import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.List;
 import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 
 /// One layer of the vision tower.
 final class VisionLayer {

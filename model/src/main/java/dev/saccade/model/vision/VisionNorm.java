@@ -5,7 +5,6 @@ import dev.saccade.model.VisionConfig;
 import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
 import java.util.function.Function;
 
 /// The norm of a vision layer, in both variants.

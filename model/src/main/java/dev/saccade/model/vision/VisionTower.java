@@ -12,7 +12,6 @@ import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;

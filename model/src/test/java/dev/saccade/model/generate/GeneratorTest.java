@@ -14,16 +14,14 @@ import dev.saccade.model.VisionLanguageConfig;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.language.KvCache;
 import dev.saccade.tensor.Tape;
-
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
-
-import java.util.ArrayList;
-import java.util.List;
-import java.util.Random;
 
 /// What is sampled, and that its log-probabilities and entropies are the trainer's, bit for bit.
 class GeneratorTest {

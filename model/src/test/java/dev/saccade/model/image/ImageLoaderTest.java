@@ -26,28 +26,28 @@ final class ImageLoaderTest {
     @ParameterizedTest
     @CsvSource({
         "1150567850,"
-            + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGCAAAAAA0rOsZAAAAR0lEQVR4nAE8AMP/ASswMDATmuMw2AGRHpYe"
-            + "/R4tHvIEs+sLD0eh6OsLBBk/JQiSJSYaJQGmqfM/5z8051wBduBZEAGM0VsNg/EV3TM3t9YAAAAASUVORK5C"
-            + "YII=",
+                + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGCAAAAAA0rOsZAAAAR0lEQVR4nAE8AMP/ASswMDATmuMw2AGRHpYe"
+                + "/R4tHvIEs+sLD0eh6OsLBBk/JQiSJSYaJQGmqfM/5z8051wBduBZEAGM0VsNg/EV3TM3t9YAAAAASUVORK5C"
+                + "YII=",
         "1150567850,"
-            + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGCAQAAAC7znxOAAAAbUlEQVR4nAXBIQoCQQAAwFm4IByiYNKwbS0i"
-            + "bLBf9A2i7/AVFg0Gm0Uw+xKbUTCccE2zrDNhVrIsGzl5yR7CvkRH0U80F31UN53awNLZW6dWjTWSnoNkaiIJ"
-            + "l3L11Wg1FlobYVueVoaCnbu1vj/TWhnZikj0wwAAAABJRU5ErkJggg==",
+                + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGCAQAAAC7znxOAAAAbUlEQVR4nAXBIQoCQQAAwFm4IByiYNKwbS0i"
+                + "bLBf9A2i7/AVFg0Gm0Uw+xKbUTCccE2zrDNhVrIsGzl5yR7CvkRH0U80F31UN53awNLZW6dWjTWSnoNkaiIJ"
+                + "l3L11Wg1FlobYVueVoaCnbu1vj/TWhnZikj0wwAAAABJRU5ErkJggg==",
         "2900992181,"
-            + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGCAMAAAAmGUT3AAAAolBMVEWo9d2i79ei6zS18S2l6S3A9Sqm4yCk"
-            + "4R7k0CGb2ReY0w6YzQKQxfp8u/p/ya6Due94s+5stf5mm9Bco+pglco5lvNVjcVPicNMjc5QhbpCfbg5fcH+"
-            + "M2jkPJTwJVrkJWYya6QyZ5wwdbowZZrpIVnaGVjLGQLUDUbMAzrMATYkaa4nYZsoXZIaXaAgVYoWV5gQTYoM"
-            + "RX4COXAANWogEGUgDmE53iS0AAAARElEQVR4nGMwVhbhYZXTk9RhEOLXUFEQ52JmY9A0MpRiV5XX1WJQFBPg"
-            + "1JcW5mNk4FY3kFASZOAwYZDR5mVhUjOVFQUArIIFmOZYJnUAAAAASUVORK5CYII=",
+                + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGCAMAAAAmGUT3AAAAolBMVEWo9d2i79ei6zS18S2l6S3A9Sqm4yCk"
+                + "4R7k0CGb2ReY0w6YzQKQxfp8u/p/ya6Due94s+5stf5mm9Bco+pglco5lvNVjcVPicNMjc5QhbpCfbg5fcH+"
+                + "M2jkPJTwJVrkJWYya6QyZ5wwdbowZZrpIVnaGVjLGQLUDUbMAzrMATYkaa4nYZsoXZIaXaAgVYoWV5gQTYoM"
+                + "RX4COXAANWogEGUgDmE53iS0AAAARElEQVR4nGMwVhbhYZXTk9RhEOLXUFEQ52JmY9A0MpRiV5XX1WJQFBPg"
+                + "1JcW5mNk4FY3kFASZOAwYZDR5mVhUjOVFQUArIIFmOZYJnUAAAAASUVORK5CYII=",
         "2531139870,"
-            + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGAQAAAAA5vIloAAAAGklEQVR4nGOwZGA8vpNBgoHFX5JhKgPTEwYA"
-            + "ITsDugDHV9AAAAAASUVORK5CYII=",
+                + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGAQAAAAA5vIloAAAAGklEQVR4nGOwZGA8vpNBgoHFX5JhKgPTEwYA"
+                + "ITsDugDHV9AAAAAASUVORK5CYII=",
         "2900992181,"
-            + "R0lGODdhCQAGAIUAAKj13aLv16LrNLXxLaXpLcD1KqbjIKThHuTQIZvZF5jTDpjNApDF+ny7+n/JroO573iz"
-            + "7my1/mab0Fyj6mCVyjmW81WNxU+Jw0yNzlCFukJ9uDl9wf4zaOQ8lPAlWuQlZjJrpDJnnDB1ujBlmukhWdoZ"
-            + "WMsZAtQNRswDOswBNiRpridhmyhdkhpdoCBVihZXmBBNigxFfgI5cAA1aiAQZSAOYQAAAAAAAAAAAAAAAAAA"
-            + "AAAAAAAAAAAAAAAAAAAAACwAAAAACQAGAAAIPwBnjKDAoIAHFxlYSHiAggSICwoGGEghI4aGAyU+tFARwgKE"
-            + "BC82THAQYMEJGBhERACAgAaHFQ0ICDBRo0OFgAA7",
+                + "R0lGODdhCQAGAIUAAKj13aLv16LrNLXxLaXpLcD1KqbjIKThHuTQIZvZF5jTDpjNApDF+ny7+n/JroO573iz"
+                + "7my1/mab0Fyj6mCVyjmW81WNxU+Jw0yNzlCFukJ9uDl9wf4zaOQ8lPAlWuQlZjJrpDJnnDB1ujBlmukhWdoZ"
+                + "WMsZAtQNRswDOswBNiRpridhmyhdkhpdoCBVihZXmBBNigxFfgI5cAA1aiAQZSAOYQAAAAAAAAAAAAAAAAAA"
+                + "AAAAAAAAAAAAAAAAAAAAACwAAAAACQAGAAAIPwBnjKDAoIAHFxlYSHiAggSICwoGGEghI4aGAyU+tFARwgKE"
+                + "BC82THAQYMEJGBhERACAgAaHFQ0ICDBRo0OFgAA7",
     })
     void samplesAreThoseOfTheFile(long crc, String base64) {
         RgbImage image = ImageLoader.decode(Base64.getDecoder().decode(base64), "test");

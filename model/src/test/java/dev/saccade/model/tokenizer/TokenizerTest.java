@@ -160,7 +160,7 @@ final class TokenizerTest {
                         .replace(
                                 "\"added_tokens\":[]",
                                 "\"added_tokens\":[{\"id\":256,\"content\":\"é\",\"normalized\":true},"
-                                    + "{\"id\":257,\"content\":\"ö\",\"normalized\":false}]");
+                                        + "{\"id\":257,\"content\":\"ö\",\"normalized\":false}]");
         Tokenizer tokenizer = Tokenizer.parse(json, "test");
         assertThat(tokenizer.encode("e\u0301")).containsExactly(256);
         assertThat(tokenizer.encode("ö")).containsExactly(257);

@@ -3,7 +3,6 @@ package dev.saccade.rl.cli;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
-
 import picocli.CommandLine.Option;
 
 /// Options of every command that computes.

@@ -2,13 +2,6 @@ package dev.saccade.rl.cli;
 
 import dev.saccade.engine.InputException;
 import dev.saccade.engine.OutOfDeviceMemoryException;
-
-import org.jspecify.annotations.Nullable;
-
-import picocli.CommandLine;
-import picocli.CommandLine.Command;
-import picocli.CommandLine.ParameterException;
-
 import java.io.BufferedOutputStream;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -21,6 +14,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.ParameterException;
 
 /// The command line. Exit status 0: done; 1: failed; 2: wrong usage or bad input. An error is one
 /// line on stderr, `saccade: <what>: <why>; <what to do>`; `--debug` adds the stack trace.

@@ -2,7 +2,6 @@ package dev.saccade.rl.evaluation;
 
 import dev.saccade.rl.entropy.EntropyStatistics;
 import dev.saccade.rl.recipe.SelectionRecipe;
-
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;

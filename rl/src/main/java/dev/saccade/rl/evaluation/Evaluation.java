@@ -1,7 +1,6 @@
 package dev.saccade.rl.evaluation;
 
 import dev.saccade.rl.rollout.Rollout;
-
 import java.util.List;
 import java.util.Map;
 

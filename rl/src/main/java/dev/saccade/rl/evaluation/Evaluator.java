@@ -16,7 +16,6 @@ import dev.saccade.rl.rollout.Rollout;
 import dev.saccade.rl.rollout.RolloutSampler;
 import dev.saccade.rl.rollout.Rollouts;
 import dev.saccade.rl.rollout.RowEncoder;
-
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -178,8 +177,8 @@ public final class Evaluator {
         return accuracies;
     }
 
-    /// A fixed sample of the answers, the same rows at every evaluation, evenly over the
-    /// sources and over each source's rows.
+    /// A fixed sample of the answers, the same rows at every evaluation, evenly over the sources
+    /// and over each source's rows.
     private List<Rollout> spread(List<Rollout> rollouts) {
         Map<String, List<Rollout>> bySource = new TreeMap<>();
         for (Rollout rollout : rollouts) {

@@ -1,10 +1,9 @@
 package dev.saccade.rl.recipe;
 
-import org.jspecify.annotations.Nullable;
-
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// Where rows come from: a folder of the user's, or a task that is generated into the run.
 ///

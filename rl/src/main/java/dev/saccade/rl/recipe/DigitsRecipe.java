@@ -2,7 +2,6 @@ package dev.saccade.rl.recipe;
 
 import dev.saccade.rl.task.DigitsTask;
 import dev.saccade.rl.task.Mixture;
-
 import java.util.LinkedHashMap;
 import java.util.Map;
 

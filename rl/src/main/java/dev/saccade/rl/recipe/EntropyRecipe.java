@@ -1,7 +1,6 @@
 package dev.saccade.rl.recipe;
 
 import dev.saccade.rl.entropy.CriticalTokens;
-
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;

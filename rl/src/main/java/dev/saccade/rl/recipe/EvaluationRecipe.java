@@ -1,9 +1,8 @@
 package dev.saccade.rl.recipe;
 
-import org.jspecify.annotations.Nullable;
-
 import java.util.LinkedHashMap;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// How held-out rows are evaluated.
 ///

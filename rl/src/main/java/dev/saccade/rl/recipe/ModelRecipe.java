@@ -6,14 +6,12 @@ import dev.saccade.model.NormType;
 import dev.saccade.model.VisionConfig;
 import dev.saccade.model.VisionLanguageConfig;
 import dev.saccade.model.chat.ChatTemplate;
-
-import org.jspecify.annotations.Nullable;
-
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /// The model a run starts from: a checkpoint, or a new one of given sizes (the quick start's by
 /// default).

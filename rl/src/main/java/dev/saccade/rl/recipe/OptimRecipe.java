@@ -2,7 +2,6 @@ package dev.saccade.rl.recipe;
 
 import dev.saccade.tensor.AdamW;
 import dev.saccade.tensor.Schedule;
-
 import java.util.LinkedHashMap;
 import java.util.Map;
 

@@ -1,7 +1,6 @@
 package dev.saccade.rl.recipe;
 
 import dev.saccade.rl.loss.LossAggregation;
-
 import java.util.LinkedHashMap;
 import java.util.Map;
 

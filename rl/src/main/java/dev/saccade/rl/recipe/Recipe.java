@@ -1,12 +1,6 @@
 package dev.saccade.rl.recipe;
 
 import dev.saccade.engine.InputException;
-
-import org.jspecify.annotations.Nullable;
-
-import tools.jackson.core.JacksonException;
-import tools.jackson.dataformat.yaml.YAMLMapper;
-
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.MalformedInputException;
@@ -21,6 +15,9 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.core.JacksonException;
+import tools.jackson.dataformat.yaml.YAMLMapper;
 
 /// What a run does: its model, its data, and the stages it goes through. Everything that a result
 /// depends on is in here; the same recipe on the same device kind gives the same checkpoint bytes.

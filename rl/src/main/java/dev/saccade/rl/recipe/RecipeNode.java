@@ -1,11 +1,10 @@
 package dev.saccade.rl.recipe;
 
-import org.jspecify.annotations.Nullable;
-
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// A value of a recipe as it was written, with the place to name when it is wrong. Jackson's tree
 /// forgets lines; this one keeps them.

@@ -1,18 +1,15 @@
 package dev.saccade.rl.recipe;
 
 import dev.saccade.engine.InputException;
-
+import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
-
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
 import tools.jackson.core.ObjectReadContext;
 import tools.jackson.core.TokenStreamLocation;
 import tools.jackson.dataformat.yaml.YAMLFactory;
-
-import java.util.List;
-import java.util.Map;
 
 /// Reads YAML into [RecipeNode]s and applies `--set key=value`.
 final class RecipeParser {

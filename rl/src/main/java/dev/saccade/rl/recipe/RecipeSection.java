@@ -1,14 +1,12 @@
 package dev.saccade.rl.recipe;
 
 import dev.saccade.engine.InputException;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// One section of a recipe while it is bound to a record: typed, ranged access to its keys. A key
 /// that the section does not have is refused first, with the nearest one that it has.

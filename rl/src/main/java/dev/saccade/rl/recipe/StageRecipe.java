@@ -1,14 +1,12 @@
 package dev.saccade.rl.recipe;
 
 import dev.saccade.tensor.ParameterGroup;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// One stage of a run.
 ///

@@ -112,7 +112,7 @@ final class ReasoningSection {
         String how =
                 compared
                         ? "All of them, before and after reinforcement learning: %s (right or wrong"
-                              + " alone: the same both times)."
+                                + " alone: the same both times)."
                         : "All of them: %s.";
         return shown + " " + how.formatted(counts);
     }

@@ -45,7 +45,7 @@ public final class Report {
             training.element(
                     "p",
                     "Thin lines: every step. Thick lines: the running mean over a tenth of the"
-                        + " stage. Each stage is as wide as the square root of its measured steps.",
+                            + " stage. Each stage is as wide as the square root of its measured steps.",
                     "class",
                     "note");
             training.open("div", "class", "charts").add(others).close("div");

@@ -3,14 +3,12 @@ package dev.saccade.rl.rollout;
 import dev.saccade.model.tokenizer.Tokenizer;
 import dev.saccade.rl.entropy.CriticalTokens;
 import dev.saccade.tensor.AtomicFiles;
-
-import tools.jackson.databind.json.JsonMapper;
-import tools.jackson.databind.node.ArrayNode;
-import tools.jackson.databind.node.ObjectNode;
-
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
+import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /// Writes rollouts as JSON lines, each token with its entropy, log-probability and whether it is
 /// critical.

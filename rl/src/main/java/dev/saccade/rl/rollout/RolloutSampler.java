@@ -8,7 +8,6 @@ import dev.saccade.model.generate.Request;
 import dev.saccade.model.generate.SamplingOptions;
 import dev.saccade.rl.reward.RewardRunner;
 import dev.saccade.rl.reward.Sample;
-
 import java.util.ArrayList;
 import java.util.List;
 

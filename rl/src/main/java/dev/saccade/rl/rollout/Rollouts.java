@@ -1,7 +1,6 @@
 package dev.saccade.rl.rollout;
 
 import dev.saccade.rl.reward.Score;
-
 import java.util.List;
 
 /// What one sampling gave.

@@ -11,7 +11,6 @@ import dev.saccade.model.image.Pixels;
 import dev.saccade.model.image.RgbImage;
 import dev.saccade.model.tokenizer.Tokenizer;
 import dev.saccade.rl.data.Row;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;

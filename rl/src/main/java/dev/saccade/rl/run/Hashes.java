@@ -1,7 +1,6 @@
 package dev.saccade.rl.run;
 
 import dev.saccade.engine.InputException;
-
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;

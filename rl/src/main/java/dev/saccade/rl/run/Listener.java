@@ -3,7 +3,6 @@ package dev.saccade.rl.run;
 import dev.saccade.rl.evaluation.Evaluation;
 import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.rl.recipe.StageRecipe;
-
 import java.nio.file.Path;
 
 /// Hears what a run does, on the run's own thread. Every method may be left out.

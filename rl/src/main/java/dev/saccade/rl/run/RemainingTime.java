@@ -2,7 +2,6 @@ package dev.saccade.rl.run;
 
 import dev.saccade.rl.recipe.PolicyRecipe;
 import dev.saccade.rl.recipe.StageRecipe;
-
 import java.time.Duration;
 import java.util.List;
 

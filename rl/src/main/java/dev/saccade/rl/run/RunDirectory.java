@@ -5,9 +5,6 @@ import dev.saccade.rl.metrics.MetricsLog;
 import dev.saccade.rl.metrics.TensorBoardWriter;
 import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.tensor.AtomicFiles;
-
-import org.jspecify.annotations.Nullable;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
@@ -32,6 +29,7 @@ import java.util.function.LongPredicate;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /// The folder of a run, locked while a process works on it. What a reader may see appears whole, by
 /// renaming; names that begin with a dot are unfinished and are removed when the run is opened.

@@ -3,11 +3,6 @@ package dev.saccade.rl.run;
 import dev.saccade.engine.InputException;
 import dev.saccade.rl.metrics.MetricsLog;
 import dev.saccade.rl.metrics.TensorBoardWriter;
-
-import tools.jackson.core.JacksonException;
-import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
-
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
@@ -18,6 +13,9 @@ import java.nio.file.StandardOpenOption;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
 
 /// A run's metrics: lines in metrics.jsonl and scalars for TensorBoard. How many lines there are
 /// belongs to a run's state, so that a run goes on behind exactly those that its checkpoint knew.

@@ -4,14 +4,6 @@ import dev.saccade.engine.InputException;
 import dev.saccade.rl.evaluation.Candidate;
 import dev.saccade.rl.stage.StepReport;
 import dev.saccade.tensor.AtomicFiles;
-
-import tools.jackson.core.JacksonException;
-import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.SerializationFeature;
-import tools.jackson.databind.json.JsonMapper;
-import tools.jackson.databind.node.ArrayNode;
-import tools.jackson.databind.node.ObjectNode;
-
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -21,6 +13,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Stream;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.SerializationFeature;
+import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /// Where a run stands at a step boundary: with the weights and the optimiser's moments, all that a
 /// run needs to go on. It holds no times, so that it is the same in every run of a recipe.

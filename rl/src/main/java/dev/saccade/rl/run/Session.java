@@ -31,9 +31,6 @@ import dev.saccade.rl.stage.StepReport;
 import dev.saccade.rl.task.DigitsTask;
 import dev.saccade.tensor.AdamW;
 import dev.saccade.tensor.Parameter;
-
-import org.jspecify.annotations.Nullable;
-
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -43,6 +40,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
 
 /// One process's work on a run: everything that is open, and where the run stands.
 final class Session implements AutoCloseable {

@@ -1,16 +1,13 @@
 package dev.saccade.rl.run;
 
 import dev.saccade.rl.evaluation.Candidate;
-
+import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
-
 import tools.jackson.databind.SerializationFeature;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
-
-import java.util.List;
-import java.util.Map;
 
 /// What a run did and found: `summary.json`.
 ///

@@ -3,7 +3,6 @@ package dev.saccade.rl.run;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.rl.recipe.Recipe;
-
 import java.nio.file.Path;
 import java.util.concurrent.atomic.AtomicBoolean;
 

@@ -21,14 +21,12 @@ import dev.saccade.rl.rollout.Rollouts;
 import dev.saccade.tensor.AdamW;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
-import org.jspecify.annotations.Nullable;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// Group Relative Policy Optimisation (Shao et al., 2402.03300) as verl computes it, with the
 /// settings of the Skywork-R1V3 report as defaults: several responses of each prompt, advantages

@@ -3,7 +3,6 @@ package dev.saccade.rl.stage;
 import dev.saccade.rl.data.DataSet;
 import dev.saccade.rl.data.Row;
 import dev.saccade.rl.rollout.Purpose;
-
 import java.util.ArrayList;
 import java.util.List;
 

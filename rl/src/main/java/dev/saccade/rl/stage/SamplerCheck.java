@@ -2,7 +2,6 @@ package dev.saccade.rl.stage;
 
 import dev.saccade.model.generate.Completion;
 import dev.saccade.rl.rollout.Rollout;
-
 import java.util.List;
 
 /// Compares what the sampler kept with what training computes over the same tokens. Sampler and
@@ -52,7 +51,7 @@ final class SamplerCheck {
                 || !Float.isFinite(trained)) {
             throw new IllegalStateException(
                     ("the sampler and the trainer disagree (%s): the %s of token %d of a response"
-                         + " to %s is %s when sampled and %s when trained, difference %s")
+                                    + " to %s is %s when sampled and %s when trained, difference %s")
                             .formatted(
                                     where,
                                     what,

@@ -8,7 +8,6 @@ import dev.saccade.rl.rollout.EncodedPrompt;
 import dev.saccade.tensor.AdamW;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;

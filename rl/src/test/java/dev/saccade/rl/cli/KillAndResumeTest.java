@@ -3,12 +3,6 @@ package dev.saccade.rl.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.saccade.rl.run.SmallRun;
-
-import org.junit.jupiter.api.BeforeAll;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.TestInstance;
-import org.junit.jupiter.api.io.TempDir;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -18,6 +12,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.locks.LockSupport;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInstance;
+import org.junit.jupiter.api.io.TempDir;
 
 /// A run in a process that is killed, or stopped by Ctrl-C, and resumed ends with the bytes of the
 /// run that nobody touched.

@@ -1,7 +1,6 @@
 package dev.saccade.rl.cli;
 
 import dev.saccade.rl.run.SmallRun;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;

@@ -4,13 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.saccade.rl.recipe.SelectionRecipe;
-
-import org.junit.jupiter.api.Test;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import org.junit.jupiter.api.Test;
 
 final class CheckpointSelectionTest {
     private static final CheckpointSelection SELECTION = by(SelectionRecipe.Rule.CRITICAL_ENTROPY);

@@ -16,14 +16,12 @@ import dev.saccade.rl.rollout.Rollout;
 import dev.saccade.rl.rollout.RowEncoder;
 import dev.saccade.rl.run.SmallRun;
 import dev.saccade.rl.task.DigitsTask;
-
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 final class EvaluatorTest {
     @TempDir Path data;

@@ -3,7 +3,6 @@ package dev.saccade.rl.run;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.rl.recipe.Recipe;
-
 import java.awt.image.BufferedImage;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -14,7 +13,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Stream;
-
 import javax.imageio.ImageIO;
 
 /// A recipe with a model of a few thousand parameters and rows that it learns in a few steps: the

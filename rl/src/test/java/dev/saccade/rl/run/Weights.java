@@ -1,7 +1,6 @@
 package dev.saccade.rl.run;
 
 import dev.saccade.tensor.SafetensorsReader;
-
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.Map;
