@@ -49,6 +49,7 @@ final class BackwardPass {
     // Where the parts of a worker's scratch memory begin, in bytes.
     private final long keysAt;
     private final long valuesAt;
+    private final long packedAt;
     private final long queriesAt;
     private final long upstreamAt;
     private final long gradientAt;
@@ -90,7 +91,8 @@ final class BackwardPass {
         long packed = ForwardPass.aligned(4 * rows * headDim);
         keysAt = 0;
         valuesAt = keysAt + transposed;
-        queriesAt = valuesAt + transposed;
+        packedAt = valuesAt + transposed;
+        queriesAt = packedAt + 4L * headDim * KEY_BLOCK;
         upstreamAt = queriesAt + packed;
         gradientAt = upstreamAt + packed;
         probabilitiesAt = gradientAt + packed;
@@ -151,7 +153,6 @@ final class BackwardPass {
     /// @param target the first row's index in q, of the rows of all heads
     private void pack(int queries, long target, long scratch) {
         long bytes = 4L * headDim * group;
-        float[] partial = new float[Lanes.VIRTUAL];
         for (int i = 0; i < queries; i++) {
             long row = target + (long) heads * i;
             long query = scratch + queriesAt + bytes * i;
@@ -160,7 +161,9 @@ final class BackwardPass {
             for (int member = 0; member < group; member++) {
                 long at = 4L * headDim * (row + member);
                 long slot = 4L * (i * (long) group + member);
-                Lanes.set(scratch + constantsAt + slot, product(dO + at, o + at, partial));
+                Lanes.set(
+                        scratch + constantsAt + slot,
+                        product(dO + at, o + at, scratch + shuffleAt));
                 Lanes.set(scratch + lseAt + slot, Lanes.get(lse + 4 * (row + member)));
             }
         }
@@ -168,7 +171,7 @@ final class BackwardPass {
     }
 
     /// The inner product of two rows, in 16 interleaved partial sums.
-    private float product(long a, long b, float[] partial) {
+    private float product(long a, long b, long sums) {
         for (int part = 0; part < Lanes.VIRTUAL; part += LENGTH) {
             FloatVector sum = FloatVector.zero(Lanes.SPECIES);
             int i = part;
@@ -179,9 +182,9 @@ final class BackwardPass {
                 VectorMask<Float> mask = Lanes.first(headDim - i);
                 sum = Lanes.load(a + 4L * i, mask).fma(Lanes.load(b + 4L * i, mask), sum);
             }
-            sum.intoArray(partial, part);
+            Lanes.store(sum, sums + 4L * part);
         }
-        return Lanes.tree(partial);
+        return Tile.total(sums);
     }
 
     /// One block of keys for all rows of the chunk.
@@ -214,12 +217,16 @@ final class BackwardPass {
             float rowLse = Lanes.get(scratch + lseAt + 4L * row);
             float constant = Lanes.get(scratch + constantsAt + 4L * row);
             slopes(rowLse, constant, scores + at, slopes + at);
-            for (int key = count; key < KEY_BLOCK; key++) {
-                Lanes.set(scores + at + 4L * key, 0f);
-                Lanes.set(slopes + at + 4L * key, 0f);
+            if (count < KEY_BLOCK) {
+                clearFrom(count, scores + at);
+                clearFrom(count, slopes + at);
             }
         }
         // dq += dS k
+        boolean packed = Tile.worthPacking(rows - first, rowBytes, pitch);
+        if (packed) {
+            Tile.pack(keys, rowBytes, k + offset, pitch, scratch + packedAt);
+        }
         Tile.accumulate(
                 first,
                 rows,
@@ -230,8 +237,8 @@ final class BackwardPass {
                 slopes,
                 Tile.SCORE_PITCH,
                 4,
-                k + offset,
-                pitch,
+                packed ? scratch + packedAt : k + offset,
+                packed ? rowBytes : pitch,
                 scratch + gradientAt,
                 rowBytes);
         // dk += dS^T q and dv += p^T dO, for a few keys at a time over the rows that see the first
@@ -264,6 +271,14 @@ final class BackwardPass {
                     .sub(constant)
                     .mul(p)
                     .intoMemorySegment(SPACE, slopes + j, ORDER);
+        }
+    }
+
+    /// Sets a row's elements from `count` on to 0.
+    private static void clearFrom(int count, long row) {
+        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
+            VectorMask<Float> seen = Lanes.first(Math.max(0, count - j));
+            Lanes.store(Lanes.load(row + 4L * j, seen), row + 4L * j);
         }
     }
 

@@ -48,6 +48,7 @@ final class ForwardPass {
 
     // Where the parts of a worker's scratch memory begin, in bytes.
     private final long keysAt;
+    private final long valuesAt;
     private final long queriesAt;
     private final long outputsAt;
     private final long scoresAt;
@@ -70,7 +71,8 @@ final class ForwardPass {
         this.lse = lse;
         long rows = (long) chunkQueries() * group;
         keysAt = 0;
-        queriesAt = keysAt + 4L * Transpose.rows(headDim) * KEY_BLOCK;
+        valuesAt = keysAt + 4L * Transpose.rows(headDim) * KEY_BLOCK;
+        queriesAt = valuesAt + 4L * headDim * KEY_BLOCK;
         outputsAt = queriesAt + aligned(4 * rows * headDim);
         scoresAt = outputsAt + aligned(4 * rows * headDim);
         maximaAt = scoresAt + rows * Tile.SCORE_PITCH + aligned(4 * rows);
@@ -158,15 +160,13 @@ final class ForwardPass {
                 scratch + queriesAt + rowBytes * first,
                 scratch + keysAt,
                 scores + Tile.SCORE_PITCH * first);
-        // The decays of the rows' sums lie behind the scores, so that one loop takes the
-        // exponentials
-        // of both.
+        // The decays of the rows' sums lie behind the scores: one loop takes all exponentials.
         long decays = scores + Tile.SCORE_PITCH * rows - 4L * first;
         for (int row = first; row < rows; row++) {
             int count = Math.min(keys, row / group + visible);
             long at = scores + Tile.SCORE_PITCH * row;
-            for (int key = count; key < KEY_BLOCK; key++) {
-                Lanes.set(at + 4L * key, Float.NEGATIVE_INFINITY);
+            if (count < KEY_BLOCK) {
+                hide(count, at);
             }
             subtractMaximum(at, scratch + maximaAt + 4L * row, decays + 4L * row);
         }
@@ -178,6 +178,10 @@ final class ForwardPass {
                     scratch + sumsAt + 4L * Lanes.VIRTUAL * row,
                     scratch + outputsAt + rowBytes * row);
         }
+        boolean packed = Tile.worthPacking(rows - first, rowBytes, pitch);
+        if (packed) {
+            Tile.pack(keys, rowBytes, values, pitch, scratch + valuesAt);
+        }
         Tile.accumulate(
                 first,
                 rows,
@@ -188,10 +192,19 @@ final class ForwardPass {
                 scores,
                 Tile.SCORE_PITCH,
                 4,
-                values,
-                pitch,
+                packed ? scratch + valuesAt : values,
+                packed ? rowBytes : pitch,
                 scratch + outputsAt,
                 rowBytes);
+    }
+
+    /// Sets a row's scores from `count` on to minus infinity.
+    private static void hide(int count, long scores) {
+        FloatVector hidden = FloatVector.broadcast(SPECIES, Float.NEGATIVE_INFINITY);
+        for (int j = 0; j < KEY_BLOCK; j += LENGTH) {
+            VectorMask<Float> seen = Lanes.first(Math.max(0, count - j));
+            Lanes.store(hidden.blend(Lanes.load(scores + 4L * j), seen), scores + 4L * j);
+        }
     }
 
     /// Finds a row's new maximum with one block of scores, and takes it off the scores and off the
@@ -262,13 +275,8 @@ final class ForwardPass {
 
     /// Divides the outputs by their sums and writes them with lse.
     private void finish(int rows, long firstRow, long head, long scratch) {
-        float[] partial = new float[Lanes.VIRTUAL];
         for (int row = 0; row < rows; row++) {
-            long sums = scratch + sumsAt + 4L * Lanes.VIRTUAL * row;
-            for (int j = 0; j < Lanes.VIRTUAL; j += LENGTH) {
-                Lanes.load(sums + 4L * j).intoArray(partial, j);
-            }
-            float sum = Lanes.tree(partial);
+            float sum = Tile.total(scratch + sumsAt + 4L * Lanes.VIRTUAL * row);
             long target = heads * (firstRow + row / group) + head + row % group;
             float maximum = Lanes.get(scratch + maximaAt + 4L * row);
             Lanes.set(lse + 4 * target, maximum + VectorMath.log(sum));

@@ -7,6 +7,7 @@ import dev.saccade.kernels.internal.Lanes;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 import java.lang.foreign.MemorySegment;
@@ -34,7 +35,17 @@ final class Tile {
     private static final MemorySegment SPACE = HostMemory.SPACE;
     private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
+    // The lanes so many places on, for the halves of a sum.
+    private static final VectorShuffle<Float> EIGHT = ahead(8);
+    private static final VectorShuffle<Float> FOUR = ahead(4);
+    private static final VectorShuffle<Float> TWO = ahead(2);
+    private static final VectorShuffle<Float> ONE = ahead(1);
+
     private Tile() {}
+
+    private static VectorShuffle<Float> ahead(int lanes) {
+        return VectorShuffle.fromOp(SPECIES, i -> (i + lanes) % LENGTH);
+    }
 
     /// `c[r][j] = sum over d of a[r][d] * b[d][j]` for `rows` rows and a block of keys j.
     ///
@@ -254,6 +265,40 @@ final class Tile {
                 sum = x.fma(Lanes.load(b + bPitch * i + 4L * n, mask), sum);
             }
             Lanes.store(sum, c + 4L * n, mask);
+        }
+    }
+
+    /// Merges 16 partial sums, in the order of [Lanes#tree(float[])].
+    static float total(long sums) {
+        FloatVector t = FloatVector.fromMemorySegment(SPECIES, SPACE, sums, ORDER);
+        if (LENGTH == 4) {
+            FloatVector t1 = FloatVector.fromMemorySegment(SPECIES, SPACE, sums + VECTOR, ORDER);
+            FloatVector t2 =
+                    FloatVector.fromMemorySegment(SPECIES, SPACE, sums + 2 * VECTOR, ORDER);
+            FloatVector t3 =
+                    FloatVector.fromMemorySegment(SPECIES, SPACE, sums + 3 * VECTOR, ORDER);
+            t = t.add(t2).add(t1.add(t3));
+        } else if (LENGTH == 8) {
+            t = t.add(FloatVector.fromMemorySegment(SPECIES, SPACE, sums + VECTOR, ORDER));
+            t = t.add(t.rearrange(FOUR));
+        } else {
+            t = t.add(t.rearrange(EIGHT));
+            t = t.add(t.rearrange(FOUR));
+        }
+        t = t.add(t.rearrange(TWO));
+        return t.add(t.rearrange(ONE)).lane(0);
+    }
+
+    /// Whether rows `pitch` bytes apart, of `rowBytes` each, should be copied together before
+    /// `uses` rows of a product walk over them: rows a power of two apart share few cache sets.
+    static boolean worthPacking(int uses, long rowBytes, long pitch) {
+        return pitch != rowBytes && uses >= 16;
+    }
+
+    /// Copies rows to where they follow one another.
+    static void pack(int rows, long rowBytes, long from, long pitch, long to) {
+        for (int row = 0; row < rows; row++) {
+            MemorySegment.copy(SPACE, from + pitch * row, SPACE, to + rowBytes * row, rowBytes);
         }
     }
 

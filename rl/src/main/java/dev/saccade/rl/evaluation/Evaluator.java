@@ -17,10 +17,14 @@ import dev.saccade.rl.rollout.RolloutSampler;
 import dev.saccade.rl.rollout.Rollouts;
 import dev.saccade.rl.rollout.RowEncoder;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 
 /// Answers held-out rows and scores the answers.
@@ -185,15 +189,18 @@ public final class Evaluator {
             bySource.computeIfAbsent(rollout.row().dataSource(), _ -> new ArrayList<>())
                     .add(rollout);
         }
-        List<Rollout> some = new ArrayList<>();
-        int sourcesLeft = bySource.size();
-        for (List<Rollout> source : bySource.values()) {
-            int share = (recipe.rollouts() - some.size()) / sourcesLeft--;
+        Set<Rollout> chosen = Collections.newSetFromMap(new IdentityHashMap<>());
+        // Small sources first: what they can't fill goes to the others.
+        List<List<Rollout>> sources = new ArrayList<>(bySource.values());
+        sources.sort(Comparator.comparingInt(List::size));
+        int sourcesLeft = sources.size();
+        for (List<Rollout> source : sources) {
+            int share = (recipe.rollouts() - chosen.size()) / sourcesLeft--;
             int count = Math.min(share, source.size());
             for (int i = 0; i < count; i++) {
-                some.add(source.get((int) ((long) i * source.size() / count)));
+                chosen.add(source.get((int) ((long) i * source.size() / count)));
             }
         }
-        return some;
+        return rollouts.stream().filter(chosen::contains).toList();
     }
 }
