@@ -19,6 +19,8 @@ import tools.jackson.databind.json.JsonMapper;
 
 /// Reads and checks single rows of one file.
 final class RowReader {
+    private static final String RULE = "rule";
+
     private static final JsonMapper JSON =
             JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
     private static final TypeReference<Map<String, Object>> OBJECT = new TypeReference<>() {};
@@ -77,13 +79,23 @@ final class RowReader {
                     prompt,
                     images,
                     name(text(root.path("ability"), "ability", "")),
-                    name(text(reward.path("style"), "reward_model.style", "rule")),
+                    style(text(reward.path("style"), "reward_model.style", RULE)),
                     groundTruth(reward.path("ground_truth")),
                     extraInfo(root.path("extra_info")),
                     isNothing(root.path("response"))
                             ? null
                             : text(root.path("response"), "response", null),
                     origin);
+        }
+
+        /// Only rules score answers here: another style would be scored by them without a word.
+        private String style(String style) {
+            if (!style.equals(RULE)) {
+                throw bad(
+                        "reward_model.style is '" + style + "', which is not supported",
+                        "use \"" + RULE + "\"");
+            }
+            return RULE;
         }
 
         private List<Message> prompt() {

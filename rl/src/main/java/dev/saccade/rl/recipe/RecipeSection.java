@@ -277,19 +277,6 @@ final class RecipeSection {
         return of(node == null ? new RecipeNode.Scalar(null, place) : node, pathOf(key), keys);
     }
 
-    /// A section whose keys are the user's own: `name: number` lines.
-    Map<String, Double> weights(String key, Map<String, Double> otherwise, String... keys) {
-        if (!has(key)) {
-            return otherwise;
-        }
-        RecipeSection section = section(key, keys);
-        Map<String, Double> weights = new java.util.LinkedHashMap<>();
-        for (String name : section.entries.keySet()) {
-            weights.put(name, section.number(name, 0, 0, 1e9));
-        }
-        return weights;
-    }
-
     /// The items of a list of sections.
     List<RecipeNode> items(String key) {
         RecipeNode node = entries.get(key);

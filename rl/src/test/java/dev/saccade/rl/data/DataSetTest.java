@@ -83,6 +83,7 @@ final class DataSetTest {
         refuses(GOOD + GOOD, "not JSON at column");
         refuses("[1]", "is not a JSON object");
         refuses(GOOD.replace("data_source", "source"), "data_source is missing");
+        refuses(GOOD.replace("\"rule\"", "\"model\""), "reward_model.style is 'model'");
         refuses(GOOD.replace("\"sum\"", "3"), "data_source is not a text");
         refuses(GOOD.replace("\"prompt\"", "\"question\""), "prompt is missing");
         refuses(
