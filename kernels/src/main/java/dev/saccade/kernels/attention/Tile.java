@@ -4,14 +4,12 @@ import static dev.saccade.kernels.attention.Attention.KEY_BLOCK;
 
 import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.internal.Lanes;
-
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
-
-import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 
 /// The two small products that attention is made of, four rows at a time and the rest one by one.
 /// Each element is one chain of fused multiply-adds in order, however many rows are computed
