@@ -1,6 +1,7 @@
 package dev.saccade.rl.cli;
 
 import dev.saccade.engine.Device;
+import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.tokenizer.Tokenizer;
@@ -36,12 +37,7 @@ final class EvalCommand implements Callable<Integer> {
 
     @Mixin CommonOptions common = new CommonOptions();
 
-    @Option(
-            names = {"-c", "--checkpoint"},
-            required = true,
-            paramLabel = "DIR",
-            description = "The checkpoint's folder.")
-    Path checkpoint = Path.of("");
+    @Mixin CheckpointOptions checkpoint = new CheckpointOptions();
 
     @Option(
             names = {"-d", "--data"},
@@ -88,20 +84,6 @@ final class EvalCommand implements Callable<Integer> {
     List<String> critical = new ArrayList<>();
 
     @Option(
-            names = "--max-tiles",
-            defaultValue = "12",
-            paramLabel = "N",
-            description = "Cut a picture into at most N tiles (default: ${DEFAULT-VALUE}).")
-    int maxTiles;
-
-    @Option(
-            names = "--template",
-            defaultValue = "tiny",
-            paramLabel = "tiny|r1v3",
-            description = "How the conversation is written out (default: ${DEFAULT-VALUE}).")
-    Template template = Template.TINY;
-
-    @Option(
             names = "--seed",
             defaultValue = "1",
             paramLabel = "S",
@@ -113,8 +95,12 @@ final class EvalCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        if (!(temperature > 0) || samples < 1 || rows < 0 || maxNewTokens < 1 || maxTiles < 1) {
-            throw new dev.saccade.engine.InputException(
+        if (!(temperature > 0)
+                || samples < 1
+                || rows < 0
+                || maxNewTokens < 1
+                || checkpoint.maxTiles < 1) {
+            throw new InputException(
                     "eval",
                     "an option is out of range",
                     "--temperature is above 0; --samples, --max-new-tokens and --max-tiles are"
@@ -138,12 +124,15 @@ final class EvalCommand implements Callable<Integer> {
                         ENTROPY_THRESHOLD_NATS);
         try (Device device = common.open();
                 VisionLanguageModel model =
-                        VisionLanguageModel.load(checkpoint, Kernels.of(device));
+                        VisionLanguageModel.load(checkpoint.folder, Kernels.of(device));
                 RewardRunner rewards =
                         new RewardRunner(new RuleReward(), Duration.ofSeconds(10), 2)) {
             RowEncoder encoder =
                     new RowEncoder(
-                            model.config(), Tokenizer.load(checkpoint), template.value(), maxTiles);
+                            model.config(),
+                            Tokenizer.load(checkpoint.folder),
+                            checkpoint.template.value(),
+                            checkpoint.maxTiles);
             Evaluation evaluation =
                     new Evaluator(
                                     model,

@@ -35,12 +35,7 @@ final class GenerateCommand implements Callable<Integer> {
 
     @Mixin CommonOptions common = new CommonOptions();
 
-    @Option(
-            names = {"-c", "--checkpoint"},
-            required = true,
-            paramLabel = "DIR",
-            description = "The checkpoint's folder.")
-    Path checkpoint = Path.of("");
+    @Mixin CheckpointOptions checkpoint = new CheckpointOptions();
 
     @Option(
             names = {"-i", "--image"},
@@ -90,20 +85,6 @@ final class GenerateCommand implements Callable<Integer> {
             description = "Seed of the draws (default: ${DEFAULT-VALUE}).")
     long seed;
 
-    @Option(
-            names = "--max-tiles",
-            defaultValue = "12",
-            paramLabel = "N",
-            description = "Cut a picture into at most N tiles (default: ${DEFAULT-VALUE}).")
-    int maxTiles;
-
-    @Option(
-            names = "--template",
-            defaultValue = "tiny",
-            paramLabel = "tiny|r1v3",
-            description = "How the conversation is written out (default: ${DEFAULT-VALUE}).")
-    Template template = Template.TINY;
-
     @Option(names = "--json", description = "Print JSON, with each token's entropy.")
     boolean json;
 
@@ -121,10 +102,14 @@ final class GenerateCommand implements Callable<Integer> {
         SamplingOptions options = sampling();
         try (Device device = common.open();
                 VisionLanguageModel model =
-                        VisionLanguageModel.load(checkpoint, Kernels.of(device))) {
-            Tokenizer tokenizer = Tokenizer.load(checkpoint);
+                        VisionLanguageModel.load(checkpoint.folder, Kernels.of(device))) {
+            Tokenizer tokenizer = Tokenizer.load(checkpoint.folder);
             RowEncoder encoder =
-                    new RowEncoder(model.config(), tokenizer, template.value(), maxTiles);
+                    new RowEncoder(
+                            model.config(),
+                            tokenizer,
+                            checkpoint.template.value(),
+                            checkpoint.maxTiles);
             Prompt prompt =
                     encoder.prompt(question(), model.config().text().maxPositionEmbeddings())
                             .prompt();
