@@ -8,7 +8,7 @@ import java.lang.foreign.MemorySegment;
 /// earlier. On the host every call has finished when it returns; on other devices [#synchronize()]
 /// waits. Buffers belong to the device that made them and are freed by their owner, never by the
 /// garbage collector.
-public sealed interface Device extends AutoCloseable permits HostDevice {
+public sealed interface Device extends AutoCloseable permits HostDevice, CudaDevice {
 
     /// The name a user writes after `--device`: `cpu`, `cuda:0`.
     String name();
@@ -36,6 +36,13 @@ public sealed interface Device extends AutoCloseable permits HostDevice {
 
     /// Sets `bytes` bytes from `offset` on to `value`.
     void fill(DeviceBuffer target, long offset, long bytes, byte value);
+
+    /// Records the device work that `work` submits, so that it can run again at once: on CUDA as a
+    /// graph, on the host by calling `work` again. Nothing has run when this returns. `work` may
+    /// allocate and free; on CUDA the memory it used stays set aside for the recording until that
+    /// closes, so nothing else lives there. It may not upload, download or synchronise, and what it
+    /// does on the host happens once, at recording.
+    Replay record(Runnable work);
 
     /// Waits until all submitted work has finished.
     void synchronize();

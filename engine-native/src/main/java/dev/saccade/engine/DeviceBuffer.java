@@ -52,6 +52,7 @@ public final class DeviceBuffer implements AutoCloseable {
             open = false;
             switch (device) {
                 case HostDevice host -> host.release(address, capacity);
+                case CudaDevice cuda -> cuda.release(this);
             }
         }
     }

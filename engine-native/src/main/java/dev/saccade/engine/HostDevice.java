@@ -188,6 +188,19 @@ public final class HostDevice implements Device {
     }
 
     @Override
+    public Replay record(Runnable work) {
+        return new Replay() {
+            @Override
+            public void run() {
+                work.run();
+            }
+
+            @Override
+            public void close() {}
+        };
+    }
+
+    @Override
     public void synchronize() {}
 
     @Override

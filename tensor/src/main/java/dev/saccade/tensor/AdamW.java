@@ -117,11 +117,9 @@ public final class AdamW implements AutoCloseable {
     /// @param lr the learning rate of this step
     /// @param gradientScale e.g. 1 / (micro-batches), or 1
     public StepResult step(double lr, double gradientScale) {
-        double squares = 0;
-        for (State state : states) {
-            Span gradient = state.parameter().gradient().span();
-            squares += kernels.optimizer().sumOfSquares(gradient.length(), gradient);
-        }
+        List<Span> gradients =
+                states.stream().map(state -> state.parameter().gradient().span()).toList();
+        double squares = kernels.optimizer().sumOfSquares(gradients);
         double norm = StrictMath.sqrt(squares) * Math.abs(gradientScale);
         if (!Double.isFinite(norm)) {
             return new StepResult(norm, lr);

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.activation;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -25,6 +26,7 @@ public interface Activation {
     static Activation on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostActivation(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.attention;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -15,7 +16,8 @@ import dev.saccade.kernels.Span;
 /// (decode), in a chunk or in the whole sequence.
 public interface Attention {
 
-    /// Keys per block of the online softmax; part of the contract, since it fixes the rounding.
+    /// Keys per block of the online softmax on the CPU; it fixes the rounding there. A CUDA kernel
+    /// has its own, one for each type and head dimension.
     int KEY_BLOCK = 32;
 
     /// The extents of a call.
@@ -85,6 +87,25 @@ public interface Attention {
     /// [queryRows, heads] fp32 receives the natural log of the softmax denominator (after scaling).
     void forward(Shape shape, Sequences sequences, Span q, Span k, Span v, Span o, Span lse);
 
+    /// One new query for each of `count` sequences, the positions read from device memory, so that
+    /// a recorded decode step can run again after they have moved on: query i is the last of its
+    /// sequence, which has the keys `keyStart[i]` to `keyStart[i] + keyLength[i]`. The bits are
+    /// those of [#forward].
+    ///
+    /// @param keyStart I32 [count]
+    /// @param keyLength I32 [count], each at least 1
+    /// @param q, o [count, heads*headDim]; k, v all rows of the cache; lse [count, heads] F32
+    void decode(
+            Shape shape,
+            int count,
+            Span keyStart,
+            Span keyLength,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse);
+
     /// Backward from dO, with o and lse as the forward pass left them. dq, dk and dv are written
     /// (not accumulated) for all rows that a sequence covers; the key ranges of different sequences
     /// may not overlap. Sums over queries and over a group's heads run in a fixed order.
@@ -105,6 +126,7 @@ public interface Attention {
     static Attention on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostAttention(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

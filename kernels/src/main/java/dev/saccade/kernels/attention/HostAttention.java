@@ -1,8 +1,11 @@
 package dev.saccade.kernels.attention;
 
 import dev.saccade.engine.HostDevice;
+import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /// Attention on the CPU.
@@ -60,6 +63,30 @@ final class HostAttention implements Attention {
                     int queries = Math.min(chunk, sequences.queryLength()[s] - firstQuery);
                     pass.run(sequences, s, within % kvHeads, firstQuery, queries, scratch);
                 });
+    }
+
+    @Override
+    public void decode(
+            Shape shape,
+            int count,
+            Span keyStart,
+            Span keyLength,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse) {
+        int[] queryStart = new int[count];
+        int[] queryLength = new int[count];
+        Arrays.setAll(queryStart, i -> i);
+        Arrays.fill(queryLength, 1);
+        int[] start = ints(keyStart.require("keyStart", DType.I32, count), count);
+        int[] length = ints(keyLength.require("keyLength", DType.I32, count), count);
+        forward(shape, new Sequences(queryStart, queryLength, start, length), q, k, v, o, lse);
+    }
+
+    private static int[] ints(long address, int count) {
+        return HostMemory.segment(address, 4L * count).toArray(ValueLayout.JAVA_INT);
     }
 
     @Override

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.connector;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -20,6 +21,7 @@ public interface PixelUnshuffle {
     static PixelUnshuffle on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostPixelUnshuffle(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.elementwise;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -52,6 +53,7 @@ public interface Elementwise {
     static Elementwise on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostElementwise(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.embedding;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -22,6 +23,7 @@ public interface Embedding {
     static Embedding on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostEmbedding(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.entropy;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -47,6 +48,7 @@ public interface Entropy {
     static Entropy on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostEntropy(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.gemm;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -55,6 +56,7 @@ public interface Gemm {
     static Gemm on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostGemm(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

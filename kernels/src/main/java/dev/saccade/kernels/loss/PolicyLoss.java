@@ -1,5 +1,6 @@
 package dev.saccade.kernels.loss;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -32,6 +33,7 @@ public interface PolicyLoss {
     static PolicyLoss on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostPolicyLoss(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

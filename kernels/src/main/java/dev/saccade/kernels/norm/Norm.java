@@ -1,5 +1,6 @@
 package dev.saccade.kernels.norm;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -56,6 +57,7 @@ public interface Norm {
     static Norm on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostNorm(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

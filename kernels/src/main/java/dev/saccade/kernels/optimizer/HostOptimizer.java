@@ -4,6 +4,7 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.Lanes;
+import java.util.List;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
@@ -125,8 +126,15 @@ final class HostOptimizer implements Optimizer {
     }
 
     @Override
-    public double sumOfSquares(long count, Span values) {
-        long from = values.require("values", DType.F32, count);
+    public double sumOfSquares(List<Span> values) {
+        double sum = 0;
+        for (Span span : values) {
+            sum += sumOfSquares(span.length(), span.require("values", DType.F32, 0));
+        }
+        return sum;
+    }
+
+    private double sumOfSquares(long count, long from) {
         double[] sums = new double[blocks(count)];
         overBlocks(
                 count,

@@ -1,8 +1,10 @@
 package dev.saccade.kernels.optimizer;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
+import java.util.List;
 
 /// The optimiser's arithmetic on one parameter's memory.
 public interface Optimizer {
@@ -30,16 +32,18 @@ public interface Optimizer {
     /// lr/(1-beta1^t) * m / (sqrt(v/(1-beta2^t)) + eps)`. All F32, `count` elements.
     void adamW(long count, AdamW options, Span weight, Span gradient, Span first, Span second);
 
-    /// The sum of squares of `count` F32 elements,: partial sums in double over fixed blocks of
-    /// 4096 elements, merged in order.
+    /// The sum of squares of all elements of some F32 spans: partial sums in double over fixed
+    /// blocks of 4096 elements, merged in order within a span, then span after span. One read back
+    /// for all of them.
     ///
     /// @return the sum, read back
-    double sumOfSquares(long count, Span values);
+    double sumOfSquares(List<Span> values);
 
     /// The implementation for `device`.
     static Optimizer on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostOptimizer(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.patch;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -36,6 +37,7 @@ public interface Patch {
     static Patch on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostPatch(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

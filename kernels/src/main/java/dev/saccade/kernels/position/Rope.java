@@ -1,5 +1,6 @@
 package dev.saccade.kernels.position;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -24,6 +25,7 @@ public interface Rope {
     static Rope on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostRope(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

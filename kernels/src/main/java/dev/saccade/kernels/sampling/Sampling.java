@@ -1,5 +1,6 @@
 package dev.saccade.kernels.sampling;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
@@ -45,6 +46,7 @@ public interface Sampling {
     static Sampling on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostSampling(host);
+            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
         };
     }
 }

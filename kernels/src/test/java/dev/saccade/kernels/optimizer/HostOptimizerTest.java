@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.HostArrays;
 import dev.saccade.kernels.optimizer.Optimizer.AdamW;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -146,7 +147,7 @@ class HostOptimizerTest {
 
     private static double sum(int workers, float[] values) {
         try (HostArrays arrays = new HostArrays(workers)) {
-            return Optimizer.on(arrays.device()).sumOfSquares(values.length, arrays.of(values));
+            return Optimizer.on(arrays.device()).sumOfSquares(List.of(arrays.of(values)));
         }
     }
 

@@ -1,5 +1,6 @@
 package dev.saccade.kernels.testing;
 
+import dev.saccade.engine.Device;
 import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
@@ -9,19 +10,65 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 
-/// A CPU device for one test with the operands made on it; [#close()] frees all.
+/// Operands on a device for one test; [#close()] frees all.
 public final class Buffers implements AutoCloseable {
-    private final HostDevice device;
+    private final Device device;
+    private final boolean owned;
     private final List<DeviceBuffer> buffers = new ArrayList<>();
 
-    /// A new device with `workers` workers.
+    /// Operands on a new CPU device with `workers` workers, which is closed with them.
     public Buffers(int workers) {
-        device = HostDevice.open(workers);
+        this(HostDevice.open(workers), true);
+    }
+
+    /// @param owned whether [#close()] closes the device, too
+    Buffers(Device device, boolean owned) {
+        this.device = device;
+        this.owned = owned;
     }
 
     /// The device.
-    public HostDevice device() {
+    public Device device() {
         return device;
+    }
+
+    /// A floating-point operand of these values, each rounded to nearest even.
+    public Span of(DType dtype, float... values) {
+        if (dtype == DType.F32) {
+            return of(values);
+        }
+        short[] bits = new short[values.length];
+        for (int i = 0; i < values.length; i++) {
+            bits[i] =
+                    dtype == DType.BF16
+                            ? (short) (Float.floatToRawIntBits(rounded(dtype, values[i])) >>> 16)
+                            : Float.floatToFloat16(values[i]);
+        }
+        return ofBits(dtype, bits);
+    }
+
+    /// A value rounded to nearest even in `dtype` (F32, BF16 or F16).
+    public static float rounded(DType dtype, float value) {
+        return switch (dtype) {
+            case F32 -> value;
+            case F16 -> Float.float16ToFloat(Float.floatToFloat16(value));
+            case BF16 -> {
+                int bits = Float.floatToRawIntBits(value);
+                yield Float.isNaN(value)
+                        ? value
+                        : Float.intBitsToFloat((bits + 0x7fff + (bits >>> 16 & 1)) & 0xffff0000);
+            }
+            default -> throw new IllegalArgumentException(dtype.toString());
+        };
+    }
+
+    /// All values rounded to nearest even in `dtype`.
+    public static float[] rounded(DType dtype, float[] values) {
+        float[] result = new float[values.length];
+        for (int i = 0; i < values.length; i++) {
+            result[i] = rounded(dtype, values[i]);
+        }
+        return result;
     }
 
     /// An F32 operand.
@@ -62,9 +109,27 @@ public final class Buffers implements AutoCloseable {
         return Span.of(buffer, dtype);
     }
 
-    /// The elements of an F32 operand.
+    /// The elements of a floating-point operand.
     public float[] floats(Span span) {
+        if (span.dtype() != DType.F32) {
+            short[] bits = bits(span);
+            float[] values = new float[bits.length];
+            for (int i = 0; i < bits.length; i++) {
+                values[i] =
+                        span.dtype() == DType.BF16
+                                ? Float.intBitsToFloat(bits[i] << 16)
+                                : Float.float16ToFloat(bits[i]);
+            }
+            return values;
+        }
         float[] values = new float[Math.toIntExact(span.length())];
+        device.download(span.buffer(), span.offset() * 4, MemorySegment.ofArray(values));
+        return values;
+    }
+
+    /// The elements of an I32 operand.
+    public int[] ints(Span span) {
+        int[] values = new int[Math.toIntExact(span.length())];
         device.download(span.buffer(), span.offset() * 4, MemorySegment.ofArray(values));
         return values;
     }
@@ -96,6 +161,8 @@ public final class Buffers implements AutoCloseable {
     @Override
     public void close() {
         buffers.forEach(DeviceBuffer::close);
-        device.close();
+        if (owned) {
+            device.close();
+        }
     }
 }

@@ -2,9 +2,11 @@ package dev.saccade.kernels.testing;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.saccade.kernels.DType;
+
 /// The accuracy that the design asks of every kernel.
 public final class Oracle {
-    /// Half a unit in the last place of 1.
+    /// Half a unit in the last place of 1 in fp32.
     private static final double ROUNDING = 0x1p-24;
 
     private Oracle() {}
@@ -13,10 +15,18 @@ public final class Oracle {
     /// a naive fp32 computation, to which the rounding of the largest exact element is added: among
     /// a few elements the naive one may be lucky.
     public static void assertAccurate(String what, double[] exact, float[] naive, float[] actual) {
+        assertAccurate(what, DType.F32, exact, naive, actual);
+    }
+
+    /// As [#assertAccurate(String, double[], float[], float[])] for a result of type `dtype`: the
+    /// naive computation is in fp32, and the rounding is the type's.
+    public static void assertAccurate(
+            String what, DType dtype, double[] exact, float[] naive, float[] actual) {
         assertThat(actual.length).as(what).isEqualTo(exact.length);
+        double unit = dtype == DType.F32 ? ROUNDING : dtype == DType.BF16 ? 0x1p-9 : 0x1p-12;
         double rounding = 0;
         for (double value : exact) {
-            rounding = Math.max(rounding, Math.abs(value) * ROUNDING);
+            rounding = Math.max(rounding, Math.abs(value) * unit);
         }
         double allowed = 2 * (error(exact, naive) + rounding);
         for (int i = 0; i < exact.length; i++) {

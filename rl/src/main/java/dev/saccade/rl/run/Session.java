@@ -1,5 +1,6 @@
 package dev.saccade.rl.run;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
@@ -580,6 +581,7 @@ final class Session implements AutoCloseable {
         int threads =
                 switch (device) {
                     case HostDevice host -> host.workers();
+                    case CudaDevice _ -> 1;
                 };
         String version = Session.class.getPackage().getImplementationVersion();
         return new Summary(
