@@ -33,7 +33,8 @@ import java.util.stream.Stream;
 /// or where ptxas gives up an instruction's overlap.
 ///
 /// Without nvcc nothing is compiled, the build says so once, and the jar is for CPUs only.
-/// The compiler is `$SACCADE_NVCC`, or nvcc of `$CUDA_HOME`, of the PATH, of /usr/local/cuda.
+/// The compiler is `$SACCADE_NVCC` (`none` for a build without kernels), or nvcc of `$CUDA_HOME`, of
+/// the PATH, of /usr/local/cuda.
 public final class CompileKernels {
     /// A file's images: code for Hopper, and for every other GPU PTX that its driver compiles.
     /// `hopper*.cu` uses instructions that only Hopper has.
@@ -94,6 +95,9 @@ public final class CompileKernels {
         List<Path> candidates = new ArrayList<>();
         String named = System.getenv("SACCADE_NVCC");
         if (named != null) {
+            if (named.equals("none")) {
+                return null;
+            }
             if (!Files.isExecutable(Path.of(named))) {
                 System.err.println("SACCADE_NVCC=" + named + " is not a program");
                 System.exit(1);
