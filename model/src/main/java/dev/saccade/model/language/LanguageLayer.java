@@ -125,7 +125,7 @@ final class LanguageLayer {
         Span cachedValues = cache.values(context.layer());
         embedding.scatter(rows, width, cache.rows(), cacheRows.span(), keys.span(), cachedKeys);
         embedding.scatter(rows, width, cache.rows(), cacheRows.span(), values.span(), cachedValues);
-        Tensor mixed = tape.empty(DType.F32, queries.rows(), queries.width());
+        Tensor mixed = tape.empty(queries.dtype(), queries.rows(), queries.width());
         Tensor logSumExp = tape.empty(DType.F32, queries.rows(), context.attention().heads());
         tape.kernels()
                 .attention()
