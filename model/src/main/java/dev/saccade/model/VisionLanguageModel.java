@@ -5,6 +5,7 @@ import dev.saccade.kernels.attention.Attention;
 import dev.saccade.model.connector.Connector;
 import dev.saccade.model.image.Pixels;
 import dev.saccade.model.internal.LayerStack;
+import dev.saccade.model.language.DecodeInputs;
 import dev.saccade.model.language.KvCache;
 import dev.saccade.model.language.LanguageModel;
 import dev.saccade.model.vision.VisionTower;
@@ -273,6 +274,11 @@ public final class VisionLanguageModel implements AutoCloseable {
         }
         return language.forward(
                 tape, embeddings, tape.upload(batch.positions(), rows), sequences, cache);
+    }
+
+    /// The hidden states of one decode step, see [LanguageModel#decode].
+    public Tensor decode(Tape tape, DecodeInputs inputs, KvCache cache) {
+        return language.decode(tape, inputs, cache);
     }
 
     /// Log-probabilities and entropies of tokens, in fp32 over the tokens that are not banned.
