@@ -99,7 +99,7 @@ struct CUfunc_st {
   int shared_limit, non_portable;
 };
 static struct CUfunc_st known[] = {
-    {"nothing", "", 49152, 0},          {"many_arguments", "pilfdpifilid", 49152, 0}, {"axpy", "ppfi", 49152, 0},
+    {"nothing", "", 49152, 0},          {"many_arguments", "pilfdpiflidf", 49152, 0}, {"axpy", "ppfi", 49152, 0},
     {"coordinates", "p", 49152, 0},     {"shared_sum", "pi", 49152, 0},               {"report", "piiii", 49152, 0},
     {"illegal_address", "p", 49152, 0}, {"spin", "l", 49152, 0},                      {"tiled", "itp", 49152, 0}};
 enum { KNOWN = sizeof known / sizeof *known };
@@ -997,6 +997,13 @@ EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType typ
     }
   }
   LEAVE
+}
+
+// The name that programs built with CUDA 12 know cuEventElapsedTime by; JCuda is one.
+#undef cuEventElapsedTime
+EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end);
+EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
+  return cuEventElapsedTime_v2(milliseconds, start, end);
 }
 
 // Plain names give the version of the function that cuda.h gives them, by its own macros.

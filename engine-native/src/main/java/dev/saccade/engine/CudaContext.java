@@ -34,6 +34,9 @@ final class CudaContext {
 
     final MemorySegment second = out.asSlice(8);
 
+    /// Its own place: the mode changes between a call and the reading of its result.
+    private final MemorySegment captureMode = arena.allocate(ValueLayout.JAVA_INT);
+
     final boolean debug = Boolean.getBoolean(DEBUG_PROPERTY);
 
     /// Pinned host memory by address.
@@ -190,9 +193,11 @@ final class CudaContext {
     }
 
     private int exchangeMode(int mode) {
-        out.set(ValueLayout.JAVA_INT, 0, mode);
-        check(driver.cuThreadExchangeStreamCaptureMode(out), "cuThreadExchangeStreamCaptureMode");
-        return outInt();
+        captureMode.set(ValueLayout.JAVA_INT, 0, mode);
+        check(
+                driver.cuThreadExchangeStreamCaptureMode(captureMode),
+                "cuThreadExchangeStreamCaptureMode");
+        return captureMode.get(ValueLayout.JAVA_INT, 0);
     }
 
     /// Whether host memory lies in a pinned buffer.
