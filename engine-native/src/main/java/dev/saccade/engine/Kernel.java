@@ -148,10 +148,12 @@ public final class Kernel {
             int offset = index == 0 ? 0 : offsets[index - 1] + sizes[index - 1];
             place(index, (offset + alignment - 1) / alignment * alignment, size);
         } else if (index >= count) {
+            begun = false;
             throw new IllegalArgumentException(
                     "kernel %s has %d parameters: there is none for a further argument %s"
                             .formatted(name, count, kindName(kind)));
         } else if (sizes[index] != size) {
+            begun = false;
             throw new IllegalArgumentException(
                     "kernel %s: argument %d is %s of %d bytes, but the parameter there has %d"
                             .formatted(name, index, kindName(kind), size, sizes[index]));

@@ -11,12 +11,14 @@ import dev.saccade.kernels.testing.Placed;
 import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /// The norms' contract on every device.
+@Tag("device")
 class NormContractTest {
     private static final float EPS = 1e-6f;
     private static final float BEFORE = 0.25f;
