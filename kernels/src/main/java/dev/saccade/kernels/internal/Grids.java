@@ -14,4 +14,14 @@ public final class Grids {
     public static boolean packed(long bits) {
         return (bits & 15) == 0;
     }
+
+    /// Threads that share a row of `units` accesses where each makes up to four at once: a power of
+    /// two, at most `threads`.
+    public static int lanes(int units, int threads) {
+        int lanes = 1;
+        while (lanes < threads && lanes * 4 < units) {
+            lanes *= 2;
+        }
+        return lanes;
+    }
 }

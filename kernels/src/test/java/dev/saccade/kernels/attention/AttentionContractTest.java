@@ -15,6 +15,7 @@ import dev.saccade.kernels.testing.Target;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -22,6 +23,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// The contract of attention on each device: accuracy against the definition in double precision,
 /// and the same bits however queries are cut into calls and batches.
+@Tag("device")
 class AttentionContractTest {
     private static final int[] LENGTHS = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 200};
 

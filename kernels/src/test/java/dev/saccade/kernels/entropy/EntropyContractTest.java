@@ -12,6 +12,7 @@ import java.util.SplittableRandom;
 import java.util.function.IntToDoubleFunction;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -19,6 +20,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// What [Entropy] promises on every device. The operation knows F32 only, so that the BF16 target
 /// is left out.
+@Tag("device")
 class EntropyContractTest {
     private static final float NONE = Float.NEGATIVE_INFINITY;
 

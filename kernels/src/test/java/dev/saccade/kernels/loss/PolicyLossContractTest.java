@@ -9,6 +9,7 @@ import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -16,6 +17,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// What [PolicyLoss] promises on every device. The operation knows F32 only, so that the BF16
 /// target is left out.
+@Tag("device")
 class PolicyLossContractTest {
     private static final Clip CLIP = new Clip(0.2f, 0.28f, 3f);
 

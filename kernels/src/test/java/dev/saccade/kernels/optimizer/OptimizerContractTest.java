@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -21,6 +22,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// What [Optimizer] promises on every device: the same bits. Weights, gradients and moments are
 /// F32, so that the BF16 target is left out; the weights' rounded copy is BF16 or F16.
+@Tag("device")
 class OptimizerContractTest {
     private static final int STEPS = 4;
 

@@ -15,6 +15,7 @@ import java.util.SplittableRandom;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -22,6 +23,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// What [Sampling] promises on every device: the tokens that the rule, written down plainly, draws.
 /// The operation knows F32 only, so that the BF16 target is left out.
+@Tag("device")
 class SamplingContractTest {
     private static final float NONE = Float.NEGATIVE_INFINITY;
 
