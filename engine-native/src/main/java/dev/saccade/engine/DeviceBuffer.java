@@ -4,16 +4,14 @@ package dev.saccade.engine;
 /// pool; closing twice is harmless, using a closed buffer is an error.
 public final class DeviceBuffer implements AutoCloseable {
     private final Device device;
-    private final long address;
+    private final Block block;
     private final long bytes;
-    private final long capacity;
     private boolean open = true;
 
-    DeviceBuffer(Device device, long address, long bytes, long capacity) {
+    DeviceBuffer(Device device, Block block, long bytes) {
         this.device = device;
-        this.address = address;
+        this.block = block;
         this.bytes = bytes;
-        this.capacity = capacity;
     }
 
     /// The device whose memory this is.
@@ -28,7 +26,7 @@ public final class DeviceBuffer implements AutoCloseable {
 
     /// The size that the pool set aside, in bytes; at least [#bytes()].
     long capacity() {
-        return capacity;
+        return block.capacity();
     }
 
     /// The first byte's address in the device's own address space.
@@ -38,7 +36,20 @@ public final class DeviceBuffer implements AutoCloseable {
         if (!open) {
             throw new IllegalStateException("the buffer of " + bytes + " bytes is closed");
         }
-        return address;
+        return block.address();
+    }
+
+    /// The address of byte `offset`, once it is clear that `length` bytes from there on are this
+    /// buffer's and on `user`.
+    long address(Device user, long offset, long length) {
+        if (device != user) {
+            throw new IllegalArgumentException(this + " is not on this device");
+        }
+        if (offset < 0 || length < 0 || length > bytes - offset) {
+            throw new IndexOutOfBoundsException(
+                    "bytes " + offset + " to " + (offset + length) + " of " + this);
+        }
+        return address() + offset;
     }
 
     /// Whether the buffer still owns its memory.
@@ -51,8 +62,8 @@ public final class DeviceBuffer implements AutoCloseable {
         if (open) {
             open = false;
             switch (device) {
-                case HostDevice host -> host.release(address, capacity);
-                case CudaDevice cuda -> cuda.release(this);
+                case HostDevice host -> host.release(block);
+                case CudaDevice cuda -> cuda.release(block);
             }
         }
     }

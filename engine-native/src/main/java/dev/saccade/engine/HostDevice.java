@@ -1,9 +1,6 @@
 package dev.saccade.engine;
 
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayDeque;
-import java.util.HashMap;
-import java.util.Map;
 
 /// The CPU as a device: off-heap memory in a caching pool, and a fixed crew of workers.
 ///
@@ -23,12 +20,11 @@ public final class HostDevice implements Device {
     }
 
     private final WorkerPool pool;
-    private final Map<Long, ArrayDeque<Long>> cache = new HashMap<>();
+    private final BlockCache cache = new BlockCache();
     private final DeviceBuffer[] scratch;
     private long limitBytes = Long.MAX_VALUE;
     private long usedBytes;
     private long peakBytes;
-    private long cachedBytes;
     private long allocations;
     private boolean open = true;
 
@@ -99,56 +95,44 @@ public final class HostDevice implements Device {
         if (bytes < 0) {
             throw new IllegalArgumentException("a buffer of " + bytes + " bytes");
         }
-        long capacity = sizeClass(bytes);
+        long capacity = BlockCache.sizeClass(bytes);
         if (capacity > limitBytes - usedBytes) {
             throw new OutOfDeviceMemoryException(name(), bytes, memory());
         }
-        ArrayDeque<Long> free = cache.get(capacity);
-        long address = 0;
-        if (free != null && !free.isEmpty()) {
-            address = free.pop();
-            cachedBytes -= capacity;
-        } else {
-            address = HostMemory.allocate(capacity);
-            if (address == 0) {
-                trim();
-                address = HostMemory.allocate(capacity);
-            }
-            if (address == 0) {
-                throw new OutOfDeviceMemoryException(name(), bytes, memory());
-            }
-            allocations++;
+        Block block = cache.take(capacity, capacity);
+        if (block == null) {
+            block = fromSystem(bytes, capacity);
         }
         usedBytes += capacity;
         peakBytes = Math.max(peakBytes, usedBytes);
-        return new DeviceBuffer(this, address, bytes, capacity);
+        return new DeviceBuffer(this, block, bytes);
     }
 
-    synchronized void release(long address, long capacity) {
-        usedBytes -= capacity;
-        if (open) {
-            cache.computeIfAbsent(capacity, _ -> new ArrayDeque<>()).push(address);
-            cachedBytes += capacity;
-        } else {
-            HostMemory.free(address);
+    private Block fromSystem(long bytes, long capacity) {
+        long address = HostMemory.allocate(capacity);
+        if (address == 0) {
+            trim();
+            address = HostMemory.allocate(capacity);
         }
+        if (address == 0) {
+            throw new OutOfDeviceMemoryException(name(), bytes, memory());
+        }
+        allocations++;
+        return new Block(address, capacity);
     }
 
-    /// Sizes step by an eighth of a power of two, so that at most 12.5 % is lost and steps of
-    /// slightly different shapes still find cached memory.
-    private static long sizeClass(long bytes) {
-        long least = Math.max(bytes, 256);
-        long step = Math.max(256, Long.highestOneBit(least) >> 3);
-        return (least + step - 1) / step * step;
+    synchronized void release(Block block) {
+        usedBytes -= block.capacity();
+        if (open) {
+            cache.put(block);
+        } else {
+            HostMemory.free(block.address());
+        }
     }
 
     /// Gives cached memory back to the system.
     private void trim() {
-        for (ArrayDeque<Long> free : cache.values()) {
-            free.forEach(HostMemory::free);
-            free.clear();
-        }
-        cachedBytes = 0;
+        cache.drain(block -> HostMemory.free(block.address()));
     }
 
     @Override
@@ -177,14 +161,7 @@ public final class HostDevice implements Device {
     }
 
     private MemorySegment segment(DeviceBuffer buffer, long offset, long bytes) {
-        if (buffer.device() != this) {
-            throw new IllegalArgumentException(buffer + " is not on this device");
-        }
-        if (offset < 0 || bytes < 0 || bytes > buffer.bytes() - offset) {
-            throw new IndexOutOfBoundsException(
-                    "bytes " + offset + " to " + (offset + bytes) + " of " + buffer);
-        }
-        return HostMemory.segment(buffer.address() + offset, bytes);
+        return HostMemory.segment(buffer.address(this, offset, bytes), bytes);
     }
 
     @Override
@@ -205,7 +182,7 @@ public final class HostDevice implements Device {
 
     @Override
     public synchronized MemoryStatistics memory() {
-        return new MemoryStatistics(usedBytes, peakBytes, cachedBytes, allocations);
+        return new MemoryStatistics(usedBytes, peakBytes, cache.bytes(), allocations);
     }
 
     @Override
