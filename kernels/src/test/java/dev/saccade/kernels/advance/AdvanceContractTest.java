@@ -8,9 +8,11 @@ import dev.saccade.kernels.Span;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
+@Tag("device")
 final class AdvanceContractTest {
     private static final int COUNT = 1025;
 

@@ -11,6 +11,7 @@ import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -18,6 +19,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// Rows by index on every device: copies are exact, a sum is one F32 chain in row order, so there
 /// is only one right answer.
+@Tag("device")
 class EmbeddingContractTest {
 
     static Stream<Arguments> sizes() {
