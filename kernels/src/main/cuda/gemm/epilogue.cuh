@@ -1,7 +1,6 @@
 // What happens to a product's sums before they are stored: the contract's epilogues, on rows of sums
 // that a warp has put into shared memory. All arithmetic is written out in fp32 with one rounding a step,
-// so an element's bits don't depend on how a compiler fuses operations in one kernel or another, and
-// are those of the CPU's functions (dev.saccade.kernels.internal.VectorMath).
+// so an element's bits don't depend on how a compiler fuses operations in one kernel or another.
 #pragma once
 
 #include "numeric.cuh"
@@ -22,52 +21,6 @@ struct Finish {
   void* kept_up;         // [m, n]: the other product in swiGlu
   int m, n;
 };
-
-__device__ __forceinline__ float exp_exact(float x) {
-  const float t = __fmaf_rn(x, 0x1.715476p0f, 0x1.8p23f);
-  const float n = __fsub_rn(t, 0x1.8p23f);
-  const float r = __fmaf_rn(n, 0x1.05c61p-29f, __fmaf_rn(n, -0x1.62e43p-1f, x));
-  float p = __fmaf_rn(0.0013814599f, r, 0.008368717f);
-  p = __fmaf_rn(p, r, 0.04166839f);
-  p = __fmaf_rn(p, r, 0.16666521f);
-  p = __fmaf_rn(p, r, 0.49999994f);
-  p = __fmaf_rn(p, r, 1.f);
-  p = __fmaf_rn(p, r, 1.f);
-  const float y = __int_as_float(__float_as_int(p) + (__float_as_int(t) << 23));
-  return x < -87.33654f ? 0.f : x <= 88.72283f ? y : __fadd_rn(x, __int_as_float(0x7f800000));
-}
-
-__device__ __forceinline__ float silu(float x) { return __fdiv_rn(x, __fadd_rn(exp_exact(-x), 1.f)); }
-
-__device__ __forceinline__ float erf_exact(float x) {
-  const float size = fabsf(x);
-  if (size < 1.f) {
-    const float t = __fmul_rn(x, x);
-    float p = __fmaf_rn(7.853876e-05f, t, -0.00080101984f);
-    p = __fmaf_rn(p, t, 0.005188328f);
-    p = __fmaf_rn(p, t, -0.026853813f);
-    p = __fmaf_rn(p, t, 0.112835854f);
-    p = __fmaf_rn(p, t, -0.37612626f);
-    p = __fmaf_rn(p, t, 0.12837917f);
-    return __fmaf_rn(x, p, x);
-  }
-  const float d = __fsub_rn(size > 4.f ? 4.f : size, 2.5f);
-  float h = __fmaf_rn(1.1342006e-05f, d, 3.083485e-05f);
-  h = __fmaf_rn(h, d, -0.00019435197f);
-  h = __fmaf_rn(h, d, -2.2239794e-05f);
-  h = __fmaf_rn(h, d, 0.002643443f);
-  h = __fmaf_rn(h, d, -0.0064768344f);
-  h = __fmaf_rn(h, d, -0.012256829f);
-  h = __fmaf_rn(h, d, 0.09365207f);
-  h = __fmaf_rn(h, d, -0.19006316f);
-  h = __fmaf_rn(h, d, 0.14203185f);
-  const float square = __fmul_rn(h, h);
-  return copysignf(__fmaf_rn(square, -square, 1.f), x);
-}
-
-__device__ __forceinline__ float gelu(float z) {
-  return __fmul_rn(__fmul_rn(z, 0.5f), __fadd_rn(erf_exact(__fmul_rn(z, 0.70710677f)), 1.f));
-}
 
 // V neighbouring elements that one access moves; their size is the alignment it needs.
 template <typename T, int V> struct alignas(V * sizeof(T)) Run {

@@ -57,7 +57,12 @@ class CudaTileTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"4096,4096,F32_128X128", "500,128,F32_64X64", "1,128,F32_16X64"})
+    @CsvSource({
+        "4096,4096,F32_128X128",
+        "2000,512,F32_64X64",
+        "500,128,F32_16X64",
+        "1,128,F32_16X64"
+    })
     void theShapeDecidesInF32(int m, int n, CudaTile expected) {
         assertThat(CudaTile.choose(DType.F32, Form.NT, true, m, n, H100)).isEqualTo(expected);
     }
