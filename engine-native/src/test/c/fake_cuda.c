@@ -421,7 +421,8 @@ EXPORT CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, C
 EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   ENTER {
     result = device_check(device);
-    if (!result) result = machine.compute_mode == CU_COMPUTEMODE_PROHIBITED ? CUDA_ERROR_DEVICE_UNAVAILABLE : (CUresult)machine.retain_error;
+    if (!result && machine.compute_mode == CU_COMPUTEMODE_PROHIBITED) result = CUDA_ERROR_DEVICE_UNAVAILABLE;
+    if (!result) result = (CUresult)machine.retain_error;
     if (!result) {
       retained++;
       *context = (CUcontext)(uintptr_t)(0x1000 + device);
@@ -1001,11 +1002,13 @@ EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType typ
 }
 
 // The name that programs built with CUDA 12 know cuEventElapsedTime by; JCuda is one.
+#ifdef cuEventElapsedTime
 #undef cuEventElapsedTime
 EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end);
 EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
   return cuEventElapsedTime_v2(milliseconds, start, end);
 }
+#endif
 
 // Plain names give the version of the function that cuda.h gives them, by its own macros.
 EXPORT CUresult cuGetProcAddress(const char* symbol, void** entry, int version, cuuint64_t flags,

@@ -92,6 +92,11 @@ final class FakeCuda {
         }
     }
 
+    /// C source after the preprocessor.
+    static String preprocess(Path source) {
+        return run(List.of("gcc", "-E", "-P", "-I", header().toString(), source.toString()));
+    }
+
     private static Path header() {
         Path folder =
                 Stream.of(System.getenv("CUDA_HOME"), System.getenv("CUDA_PATH"), "/usr/local/cuda")

@@ -1,6 +1,7 @@
 package dev.saccade.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.saccade.engine.internal.cuda.CudaDriver;
 import dev.saccade.engine.internal.cuda.Structs;
@@ -14,12 +15,21 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /// What the bindings say of cuda.h, compared with what a C compiler makes of it. Skipped with the
 /// reason where there is no gcc or no cuda.h.
 class HeaderTest {
+
+    private static final List<StructLayout> STRUCTS =
+            List.of(
+                    Structs.LAUNCH_CONFIG,
+                    Structs.LAUNCH_ATTRIBUTE,
+                    Structs.TENSOR_MAP,
+                    Structs.GRAPH_EXEC_UPDATE_RESULT_INFO);
 
     /// Java's prefixes of constants, and the header's; every other constant is an error code.
     private static final Map<String, String> PREFIXES =
@@ -56,12 +66,7 @@ class HeaderTest {
     void structsAreLaidOutAsTheCompilerDoes() throws IOException {
         List<String> expressions = new ArrayList<>();
         List<Long> expected = new ArrayList<>();
-        for (StructLayout struct :
-                List.of(
-                        Structs.LAUNCH_CONFIG,
-                        Structs.LAUNCH_ATTRIBUTE,
-                        Structs.TENSOR_MAP,
-                        Structs.GRAPH_EXEC_UPDATE_RESULT_INFO)) {
+        for (StructLayout struct : STRUCTS) {
             String type = struct.name().orElseThrow();
             expressions.add("sizeof(" + type + ")");
             expected.add(struct.byteSize());
@@ -120,6 +125,42 @@ class HeaderTest {
         expressions.add("CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION");
         expected.add((long) Structs.ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
         assertEqual(expressions, expected);
+    }
+
+    /// The list for jextract has what is bound, no more and no less, by the names that the header's
+    /// macros give them.
+    @Test
+    void theListForJextractIsComplete() throws IOException, ClassNotFoundException {
+        assumeTrue(
+                values(List.of("CUDA_VERSION")).getFirst() == 13_000,
+                "the list has the names of CUDA 13.0");
+        String name = CudaDriver.class.getPackageName() + ".FfmCudaDriver$Functions";
+        Class<?> functions = Class.forName(name, false, CudaDriver.class.getClassLoader());
+        String plainNames =
+                Stream.of(functions.getDeclaredFields())
+                        .map(Field::getName)
+                        .filter(field -> field.startsWith("cu"))
+                        .map(field -> "bound " + field + "\n")
+                        .collect(Collectors.joining());
+        Path source = folder.resolve("names.c");
+        Files.writeString(source, "#include <cuda.h>\n" + plainNames + "bound cuGetProcAddress\n");
+        assertThat(listed("--include-function "))
+                .containsExactlyInAnyOrderElementsOf(
+                        FakeCuda.preprocess(source)
+                                .lines()
+                                .filter(line -> line.startsWith("bound "))
+                                .map(line -> line.substring("bound ".length()))
+                                .toList());
+        assertThat(listed("--include-struct "))
+                .containsExactlyInAnyOrderElementsOf(
+                        STRUCTS.stream().map(s -> s.name().orElseThrow() + "_st").toList());
+    }
+
+    private static List<String> listed(String option) throws IOException {
+        return Files.readAllLines(Path.of("src/main/jextract/cuda.args")).stream()
+                .filter(line -> line.startsWith(option))
+                .map(line -> line.substring(option.length()))
+                .toList();
     }
 
     /// 128B for B128.
