@@ -14,6 +14,9 @@ public final class Stream {
                 context.driver.cuStreamCreate(context.out, CudaDriver.STREAM_NON_BLOCKING),
                 "cuStreamCreate");
         this.handle = context.outLong();
+        context.resources.add(() -> {
+            int _ = context.driver.cuStreamDestroy(handle);
+        });
     }
 
     long handle() {
@@ -36,9 +39,5 @@ public final class Stream {
     public void synchronize() {
         context.enterUnrecorded("a synchronisation");
         context.check(context.driver.cuStreamSynchronize(handle), "cuStreamSynchronize");
-    }
-
-    void close() {
-        int _ = context.driver.cuStreamDestroy(handle);
     }
 }
