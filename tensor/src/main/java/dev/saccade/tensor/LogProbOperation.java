@@ -93,7 +93,7 @@ final class LogProbOperation {
         Tensor dEntropy = tape.gradient(entropy);
         Tensor dHidden = hidden.requiresGrad() ? tape.like(hidden) : null;
         Span logits = tape.empty(DType.F32, chunk, vocab).span();
-        // Products take operands of one type.
+        // Products take operands of one type: the gradient is rounded to it as it is made.
         Span dLogits =
                 hidden.dtype() == DType.F32
                         ? logits
@@ -113,10 +113,7 @@ final class LogProbOperation {
                             lse.span().slice(from, count),
                             dLogProb == null ? null : dLogProb.span().slice(from, count),
                             dEntropy == null ? null : dEntropy.span().slice(from, count),
-                            logits);
-            if (dLogits.dtype() != DType.F32) {
-                kernels.elementwise().cast((long) count * vocab, logits, dLogits);
-            }
+                            dLogits);
             if (head.trainable()) {
                 kernels.gemm()
                         .multiply(

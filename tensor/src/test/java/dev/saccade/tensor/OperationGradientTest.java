@@ -126,6 +126,29 @@ final class OperationGradientTest {
         }
     }
 
+    @Test
+    void ropeInPlace() {
+        int[] positions = {0, 1, 2, 0, 7};
+        try (GradientCheck check = new GradientCheck(7);
+                RopeTable table = new RopeTable(check.kernels, 8, 6, 10_000)) {
+            check.variable("x", 5, 4);
+            Parameter weight = check.parameter("weight", 12, 4);
+            check.check(
+                    (tape, x) -> {
+                        Tensor y = tape.linear(x.apply("x"), weight, null);
+                        Tensor rotated = tape.ropeInPlace(y, table, tape.upload(positions, 5), 6);
+                        assertThat(rotated.span()).isEqualTo(y.span());
+                        return rotated;
+                    },
+                    v ->
+                            Float64.rope(
+                                    Float64.linear(get(v, "x"), get(v, "weight"), NONE, 5),
+                                    positions,
+                                    6,
+                                    10_000));
+        }
+    }
+
     @ParameterizedTest
     @CsvSource({"true,4,2", "false,2,2", "true,3,1"})
     void attention(boolean causal, int heads, int kvHeads) {
