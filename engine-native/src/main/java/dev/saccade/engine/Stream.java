@@ -16,7 +16,8 @@ public final class Stream {
         this.handle = context.outLong();
     }
 
-    long handle() {
+    /// The driver's handle, CUstream: for libraries that queue their own work here.
+    public long handle() {
         return handle;
     }
 
