@@ -4,6 +4,7 @@ import org.jspecify.annotations.NullMarked;
 @NullMarked
 module dev.saccade.engine {
     requires static transitive org.jspecify;
+    requires static jcuda;
 
     exports dev.saccade.engine;
 }

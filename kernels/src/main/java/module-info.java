@@ -9,6 +9,7 @@ module dev.saccade.kernels {
 
     exports dev.saccade.kernels;
     exports dev.saccade.kernels.activation;
+    exports dev.saccade.kernels.advance;
     exports dev.saccade.kernels.attention;
     exports dev.saccade.kernels.connector;
     exports dev.saccade.kernels.elementwise;

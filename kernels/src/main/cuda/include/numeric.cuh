@@ -1,6 +1,8 @@
 // Element types, 16-byte accesses and fixed reduction trees: what the kernels of every operation share.
 #pragma once
 
+#include "elementary.cuh"
+
 #include <cuda_bf16.h>
 #include <cstdint>
 
@@ -30,6 +32,35 @@ template <typename T> __device__ __forceinline__ Pack<T> load_pack(const T* from
 
 template <typename T> __device__ __forceinline__ void store_pack(T* to, const Pack<T>& pack) {
   *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(&pack);
+}
+
+// N neighbouring elements, moved by one access of up to 16 bytes.
+template <typename T, int N> struct alignas(sizeof(T) * N) Elements {
+  static_assert(sizeof(T) * N <= 16);
+  T element[N];
+};
+
+template <int N, typename T> __device__ __forceinline__ Elements<T, N> load_elements(const T* from) {
+  Elements<T, N> elements;
+  if constexpr (sizeof(T) * N == 16) {
+    *reinterpret_cast<uint4*>(&elements) = *reinterpret_cast<const uint4*>(from);
+  } else if constexpr (sizeof(T) * N == 8) {
+    *reinterpret_cast<uint2*>(&elements) = *reinterpret_cast<const uint2*>(from);
+  } else {
+    elements = *reinterpret_cast<const Elements<T, N>*>(from);
+  }
+  return elements;
+}
+
+template <int N, typename T>
+__device__ __forceinline__ void store_elements(T* to, const Elements<T, N>& elements) {
+  if constexpr (sizeof(T) * N == 16) {
+    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(&elements);
+  } else if constexpr (sizeof(T) * N == 8) {
+    *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(&elements);
+  } else {
+    *reinterpret_cast<Elements<T, N>*>(to) = elements;
+  }
 }
 
 // Whether every address and pitch given lets 16-byte accesses be used.
@@ -69,6 +100,38 @@ template <int THREADS, typename V> __device__ __forceinline__ V block_sum(V x, V
   }
   return x;
 }
+
+// As above, for a block of any number of whole warps.
+template <typename V> __device__ __forceinline__ V block_sum(V x, V* scratch) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  x = warp_sum(x);
+  if (lane == 0) scratch[warp] = x;
+  __syncthreads();
+  x = warp_sum(lane < warps ? scratch[lane] : V(0));
+  __syncthreads();
+  return x;
+}
+
+// The activations, the same bits wherever they are fused: no operation may be contracted with a
+// neighbour.
+
+// z/2 (1 + erf(z / sqrt 2)).
+__device__ __forceinline__ float gelu(float z) {
+  return __fmul_rn(__fmul_rn(z, 0.5f), __fadd_rn(erf_of(__fmul_rn(z, 0.70710677f)), 1.0f));
+}
+
+// Its derivative: Phi(z) + z phi(z), the normal distribution and density.
+__device__ __forceinline__ float gelu_derivative(float z) {
+  const float distribution = __fmul_rn(__fadd_rn(erf_of(__fmul_rn(z, 0.70710677f)), 1.0f), 0.5f);
+  const float density = __fmul_rn(exp_of(__fmul_rn(__fmul_rn(z, z), -0.5f)), 0.3989423f);
+  return __fmaf_rn(z, density, distribution);
+}
+
+// 1 + e^-x, the divisor of the logistic function.
+__device__ __forceinline__ float logistic_divisor(float x) { return __fadd_rn(exp_of(-x), 1.0f); }
+
+// x / (1 + e^-x).
+__device__ __forceinline__ float silu(float x) { return __fdiv_rn(x, logistic_divisor(x)); }
 
 // Reports an operand that can't be used; see CudaDevice.faultAddress().
 __device__ __forceinline__ void report_fault(int* fault, int kind, int first, int second, int third) {

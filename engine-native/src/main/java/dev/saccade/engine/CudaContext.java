@@ -5,13 +5,21 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /// What everything on one CUDA device shares: the driver, the thread that may use it, and what
 /// became of it.
 final class CudaContext {
+    /// Something on the device that is closed by its owner, or at the latest with the device.
+    interface Resource extends AutoCloseable {
+        @Override
+        void close();
+    }
+
     /// Set on the command line, it synchronises after each launch.
     static final String DEBUG_PROPERTY = "saccade.cuda.debug";
 
@@ -26,10 +34,16 @@ final class CudaContext {
 
     final MemorySegment second = out.asSlice(8);
 
+    /// Its own place: the mode changes between a call and the reading of its result.
+    private final MemorySegment captureMode = arena.allocate(ValueLayout.JAVA_INT);
+
     final boolean debug = Boolean.getBoolean(DEBUG_PROPERTY);
 
     /// Pinned host memory by address.
     final TreeMap<Long, PinnedBuffer> pinned = new TreeMap<>();
+
+    /// What was made on the device and is still open.
+    final Set<Resource> resources = new LinkedHashSet<>();
 
     private final Thread owner = Thread.currentThread();
     private @Nullable CudaException death;
@@ -179,9 +193,11 @@ final class CudaContext {
     }
 
     private int exchangeMode(int mode) {
-        out.set(ValueLayout.JAVA_INT, 0, mode);
-        check(driver.cuThreadExchangeStreamCaptureMode(out), "cuThreadExchangeStreamCaptureMode");
-        return outInt();
+        captureMode.set(ValueLayout.JAVA_INT, 0, mode);
+        check(
+                driver.cuThreadExchangeStreamCaptureMode(captureMode),
+                "cuThreadExchangeStreamCaptureMode");
+        return captureMode.get(ValueLayout.JAVA_INT, 0);
     }
 
     /// Whether host memory lies in a pinned buffer.
@@ -197,9 +213,9 @@ final class CudaContext {
         return open;
     }
 
-    /// Ends the use of the device; what is still to be freed has been.
+    /// Ends the use of the device and closes what was made on it.
     void close() {
-        new ArrayList<>(pinned.values()).forEach(PinnedBuffer::close);
+        new ArrayList<>(resources).forEach(Resource::close);
         open = false;
         arena.close();
     }

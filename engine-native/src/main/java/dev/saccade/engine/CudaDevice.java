@@ -318,7 +318,7 @@ public final class CudaDevice implements Device {
         return memory.statistics();
     }
 
-    /// Waits for the device, unloads every program and frees all memory, also that of open buffers.
+    /// Waits for the device, closes what was made on it and is still open, and frees all memory.
     @Override
     public void close() {
         if (!context.isOpen()) {
@@ -327,10 +327,9 @@ public final class CudaDevice implements Device {
         context.requireOwner();
         CudaDriver driver = context.driver;
         int _ = driver.cuStreamSynchronize(stream.handle());
-        programs.values().forEach(Program::close);
+        context.close();
         memory.close();
         stream.close();
-        context.close();
         int _ = driver.cuDevicePrimaryCtxRelease(handle);
         Use use = USE.get();
         use.count--;

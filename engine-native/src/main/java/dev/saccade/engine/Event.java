@@ -4,7 +4,7 @@ import dev.saccade.engine.internal.cuda.CudaDriver;
 import java.lang.foreign.ValueLayout;
 
 /// A point in a CUDA device's stream: to wait for, or to measure time between two.
-public final class Event implements AutoCloseable {
+public final class Event implements CudaContext.Resource {
     private final CudaContext context;
     private final Stream stream;
     private final long handle;
@@ -16,6 +16,7 @@ public final class Event implements AutoCloseable {
         this.stream = stream;
         context.check(context.driver.cuEventCreate(context.out, flags), "cuEventCreate");
         this.handle = context.outLong();
+        context.resources.add(this);
     }
 
     /// Puts the event behind all work submitted so far; it may be put there again and again.
@@ -63,6 +64,7 @@ public final class Event implements AutoCloseable {
         if (open) {
             open = false;
             if (context.isOpen()) {
+                context.resources.remove(this);
                 int _ = context.driver.cuEventDestroy(handle);
             }
         }

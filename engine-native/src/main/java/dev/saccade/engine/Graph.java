@@ -6,7 +6,7 @@ import java.lang.foreign.Arena;
 
 /// A CUDA graph: device work that was captured from the stream instead of run, made executable, and
 /// submitted as a whole at each [#run()]. See [Device#record(Runnable)].
-public final class Graph implements Replay {
+public final class Graph implements Replay, CudaContext.Resource {
     private final CudaContext context;
     private final Stream stream;
     private final CudaMemory memory;
@@ -33,6 +33,7 @@ public final class Graph implements Replay {
         }
         reservation = capture.reservation();
         nodes = capture.nodes();
+        context.resources.add(this);
     }
 
     private Capture capture(Runnable work) {
@@ -156,6 +157,7 @@ public final class Graph implements Replay {
         if (open) {
             open = false;
             if (context.isOpen()) {
+                context.resources.remove(this);
                 int _ = context.driver.cuGraphExecDestroy(executable);
                 reservation.close();
             }

@@ -18,7 +18,7 @@ import java.lang.foreign.ValueLayout;
 /// stream and returns at once; a fault shows at the next synchronisation, or at once in debug mode
 /// (`-Dsaccade.cuda.debug=true`), which names kernel, grid and arguments.
 public final class Kernel {
-    /// What a kernel may use of dynamic shared memory without asking.
+    /// What a block may use of shared memory, static and dynamic, without asking.
     private static final int PLAIN_SHARED_BYTES = 48 << 10;
 
     /// Blocks of a cluster that every device can hold.
@@ -42,7 +42,7 @@ public final class Kernel {
     private boolean fixed;
     private int next;
     private boolean begun;
-    private int plainSharedBytes = PLAIN_SHARED_BYTES;
+    private int plainSharedBytes;
 
     Kernel(
             CudaContext context,
@@ -58,6 +58,7 @@ public final class Kernel {
         config = new LaunchConfig(context.arena, stream.handle());
         values = context.arena.allocate(MOST_PARAMETER_BYTES, 128);
         pointers = context.arena.allocate(ValueLayout.ADDRESS, MOST_PARAMETERS);
+        plainSharedBytes = PLAIN_SHARED_BYTES - attribute(CudaDriver.FUNCTION_SHARED_SIZE_BYTES);
         if (context.driver.describesParameters()) {
             askForParameters();
             fixed = true;
@@ -148,10 +149,12 @@ public final class Kernel {
             int offset = index == 0 ? 0 : offsets[index - 1] + sizes[index - 1];
             place(index, (offset + alignment - 1) / alignment * alignment, size);
         } else if (index >= count) {
+            begun = false;
             throw new IllegalArgumentException(
                     "kernel %s has %d parameters: there is none for a further argument %s"
                             .formatted(name, count, kindName(kind)));
         } else if (sizes[index] != size) {
+            begun = false;
             throw new IllegalArgumentException(
                     "kernel %s: argument %d is %s of %d bytes, but the parameter there has %d"
                             .formatted(name, index, kindName(kind), size, sizes[index]));

@@ -9,7 +9,7 @@ import java.lang.foreign.ValueLayout;
 ///
 /// An upload from it returns before the copy has happened: its contents must stay as they are until
 /// an [Event] recorded behind the upload is done, or the device has been synchronised.
-public final class PinnedBuffer implements AutoCloseable {
+public final class PinnedBuffer implements CudaContext.Resource {
     private final CudaContext context;
     private final MemorySegment segment;
     private boolean open = true;
@@ -24,6 +24,7 @@ public final class PinnedBuffer implements AutoCloseable {
                 "cuMemHostAlloc");
         this.segment = HostMemory.segment(context.outLong(), bytes);
         context.pinned.put(segment.address(), this);
+        context.resources.add(this);
     }
 
     /// The memory.
@@ -56,6 +57,7 @@ public final class PinnedBuffer implements AutoCloseable {
             open = false;
             if (context.isOpen()) {
                 context.pinned.remove(segment.address());
+                context.resources.remove(this);
                 int _ = context.driver.cuMemFreeHost(segment);
             }
         }

@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.Map;
 
 /// Compiled device code with its kernels: one fatbin, loaded into a device.
-public final class Program implements AutoCloseable {
+public final class Program implements CudaContext.Resource {
     private final CudaContext context;
     private final Stream stream;
     private final CudaProperties properties;
@@ -37,6 +37,7 @@ public final class Program implements AutoCloseable {
             padded.copyFrom(image);
             check(context.driver.cuLibraryLoadData(context.out, padded), "cuLibraryLoadData");
             library = context.outLong();
+            context.resources.add(this);
         } finally {
             context.restrict(mode);
         }
@@ -134,6 +135,7 @@ public final class Program implements AutoCloseable {
         if (open) {
             open = false;
             if (context.isOpen()) {
+                context.resources.remove(this);
                 int _ = context.driver.cuLibraryUnload(library);
             }
         }

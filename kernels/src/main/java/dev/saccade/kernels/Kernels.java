@@ -2,6 +2,7 @@ package dev.saccade.kernels;
 
 import dev.saccade.engine.Device;
 import dev.saccade.kernels.activation.Activation;
+import dev.saccade.kernels.advance.Advance;
 import dev.saccade.kernels.attention.Attention;
 import dev.saccade.kernels.connector.PixelUnshuffle;
 import dev.saccade.kernels.elementwise.Elementwise;
@@ -30,7 +31,11 @@ public record Kernels(
         Sampling sampling,
         PolicyLoss policyLoss,
         Optimizer optimizer,
-        Elementwise elementwise) {
+        Elementwise elementwise,
+        Advance advance) {
+
+    /// Lists what the build compiled; it is there where nvcc was.
+    private static final String MANIFEST = "META-INF/kernels/manifest.json";
 
     /// The operations of `device`.
     public static Kernels of(Device device) {
@@ -48,6 +53,14 @@ public record Kernels(
                 Sampling.on(device),
                 PolicyLoss.on(device),
                 Optimizer.on(device),
-                Elementwise.on(device));
+                Elementwise.on(device),
+                Advance.on(device));
+    }
+
+    /// Whether this build holds CUDA kernels: whether nvcc was there when it was made. Without them
+    /// [#of] refuses a CUDA device.
+    public static boolean builtForCuda() {
+        ClassLoader loader = Kernels.class.getClassLoader();
+        return loader != null && loader.getResource(MANIFEST) != null;
     }
 }

@@ -1,11 +1,11 @@
 package dev.saccade.model;
 
-import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.attention.Attention;
 import dev.saccade.model.connector.Connector;
 import dev.saccade.model.image.Pixels;
 import dev.saccade.model.internal.LayerStack;
+import dev.saccade.model.language.DecodeInputs;
 import dev.saccade.model.language.KvCache;
 import dev.saccade.model.language.LanguageModel;
 import dev.saccade.model.vision.VisionTower;
@@ -31,6 +31,7 @@ import org.jspecify.annotations.Nullable;
 public final class VisionLanguageModel implements AutoCloseable {
     private final VisionLanguageConfig config;
     private final Kernels kernels;
+    private final ComputeType type;
     private final SequencedMap<String, Parameter> parameters = new LinkedHashMap<>();
     private final Tape constants;
     private final VisionTower vision;
@@ -38,13 +39,15 @@ public final class VisionLanguageModel implements AutoCloseable {
     private final LanguageModel language;
     private final Tensor bannedTokens;
 
-    private VisionLanguageModel(VisionLanguageConfig config, Kernels kernels) {
+    private VisionLanguageModel(VisionLanguageConfig config, Kernels kernels, ComputeType type) {
+        type.requireOn(kernels.device());
         this.config = config;
         this.kernels = kernels;
+        this.type = type;
         this.constants = Tape.inference(kernels);
         try {
             for (ParameterSpecification specification : config.parameters()) {
-                parameters.put(specification.name(), allocate(specification, kernels));
+                parameters.put(specification.name(), allocate(specification));
             }
             this.bannedTokens = constants.upload(banned(config), config.text().vocabSize());
             this.vision = new VisionTower(config.vision(), this::parameter);
@@ -57,13 +60,13 @@ public final class VisionLanguageModel implements AutoCloseable {
         }
     }
 
-    private static Parameter allocate(ParameterSpecification specification, Kernels kernels) {
+    private Parameter allocate(ParameterSpecification specification) {
         Parameter parameter =
                 new Parameter(
                         specification.name(),
                         specification.group(),
                         kernels,
-                        DType.F32,
+                        type.dtype(),
                         dims(specification.shape()));
         parameter.trainable(true);
         return specification.decays() ? parameter : parameter.withoutDecay();
@@ -90,10 +93,12 @@ public final class VisionLanguageModel implements AutoCloseable {
     /// with std 0.3, class token and positions with std 0.02, biases 0, norms 1, layer scales as
     /// configured.
     ///
-    /// @param seed the same seed gives the same weights
+    /// @param type of parameters and activations
+    /// @param seed the same seed gives the same weights, rounded to `type`
+    /// @throws dev.saccade.engine.InputException when the device does not compute in `type`
     public static VisionLanguageModel initialize(
-            VisionLanguageConfig config, Kernels kernels, long seed) {
-        VisionLanguageModel model = new VisionLanguageModel(config, kernels);
+            VisionLanguageConfig config, Kernels kernels, ComputeType type, long seed) {
+        VisionLanguageModel model = new VisionLanguageModel(config, kernels, type);
         for (ParameterSpecification specification : config.parameters()) {
             Parameter parameter = model.parameter(specification.name());
             switch (specification.initial()) {
@@ -106,16 +111,24 @@ public final class VisionLanguageModel implements AutoCloseable {
         return model;
     }
 
+    /// A new model of the device's default type.
+    public static VisionLanguageModel initialize(
+            VisionLanguageConfig config, Kernels kernels, long seed) {
+        return initialize(config, kernels, ComputeType.defaultFor(kernels.device()), seed);
+    }
+
     /// Reads a checkpoint folder: config.json and model.safetensors (or its shards with
     /// model.safetensors.index.json), in Hugging Face's native spelling or its older one.
     ///
-    /// @throws dev.saccade.engine.InputException naming the file and what is wrong; for tensors
-    ///   that are missing, unexpected or have another shape, all of them at once and before any
-    ///   memory is allocated
-    public static VisionLanguageModel load(Path folder, Kernels kernels) {
+    /// @param type of parameters and activations; weights of another type are rounded to it
+    /// @throws dev.saccade.engine.InputException when the device does not compute in `type`; or
+    ///   naming the file and what is wrong; for tensors that are missing, unexpected or have
+    ///   another shape, all of them at once and before any memory is allocated
+    public static VisionLanguageModel load(Path folder, Kernels kernels, ComputeType type) {
+        type.requireOn(kernels.device());
         VisionLanguageConfig config = VisionLanguageConfig.read(folder.resolve("config.json"));
         try (Checkpoint checkpoint = Checkpoint.open(folder, config)) {
-            VisionLanguageModel model = new VisionLanguageModel(config, kernels);
+            VisionLanguageModel model = new VisionLanguageModel(config, kernels, type);
             try {
                 model.parameters.forEach(
                         (name, parameter) -> checkpoint.read(name, parameter.value()));
@@ -125,6 +138,11 @@ public final class VisionLanguageModel implements AutoCloseable {
                 throw e;
             }
         }
+    }
+
+    /// Reads a checkpoint folder in the device's default type.
+    public static VisionLanguageModel load(Path folder, Kernels kernels) {
+        return load(folder, kernels, ComputeType.defaultFor(kernels.device()));
     }
 
     /// Writes config.json and model.safetensors into `folder`, which is created where needed. Each
@@ -143,6 +161,11 @@ public final class VisionLanguageModel implements AutoCloseable {
     /// The operations of the model's device.
     public Kernels kernels() {
         return kernels;
+    }
+
+    /// The type of parameters and activations.
+    public ComputeType type() {
+        return type;
     }
 
     /// All parameters in checkpoint order.
@@ -251,6 +274,11 @@ public final class VisionLanguageModel implements AutoCloseable {
         }
         return language.forward(
                 tape, embeddings, tape.upload(batch.positions(), rows), sequences, cache);
+    }
+
+    /// The hidden states of one decode step, see [LanguageModel#decode].
+    public Tensor decode(Tape tape, DecodeInputs inputs, KvCache cache) {
+        return language.decode(tape, inputs, cache);
     }
 
     /// Log-probabilities and entropies of tokens, in fp32 over the tokens that are not banned.

@@ -154,10 +154,8 @@ public final class AdamW implements AutoCloseable {
                         weight.span(),
                         parameter.gradient().span(),
                         state.first().span(),
-                        state.second().span());
-        if (master != null) {
-            kernels.elementwise().cast(elements, master.span(), parameter.value().span());
-        }
+                        state.second().span(),
+                        master == null ? null : parameter.value().span());
     }
 
     /// Sets the gradients of all its parameters to 0.

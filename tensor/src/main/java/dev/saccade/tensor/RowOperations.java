@@ -4,7 +4,8 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.embedding.Embedding;
 import java.util.List;
 
-/// Moving rows by index.
+/// Moving rows by index. A row may be taken several times: the gradients that meet at it are summed
+/// in F32 and rounded once.
 final class RowOperations {
     private RowOperations() {}
 
@@ -39,10 +40,10 @@ final class RowOperations {
         tape.note(
                 y,
                 () -> {
-                    Tensor dx = tape.zeros(x.dtype(), x.shape());
+                    Tensor sum = tape.zeros(DType.F32, x.shape());
                     embedding.scatterAdd(
-                            n, width, x.rows(), rows.span(), tape.gradientOf(y).span(), dx.span());
-                    tape.accumulate(x, dx);
+                            n, width, x.rows(), rows.span(), tape.gradientOf(y).span(), sum.span());
+                    tape.accumulate(x, tape.cast(sum, x.dtype()));
                 });
         return y;
     }
@@ -77,15 +78,15 @@ final class RowOperations {
                                 targetRows.span(),
                                 tape.gradientOf(y).span(),
                                 taken.span());
-                        Tensor dSource = tape.zeros(source.dtype(), source.shape());
+                        Tensor sum = tape.zeros(DType.F32, source.shape());
                         embedding.scatterAdd(
                                 n,
                                 width,
                                 source.rows(),
                                 sourceRows.span(),
                                 taken.span(),
-                                dSource.span());
-                        tape.accumulate(source, dSource);
+                                sum.span());
+                        tape.accumulate(source, tape.cast(sum, source.dtype()));
                     }
                     if (x.requiresGrad()) {
                         Tensor dx = tape.writableGradientOf(y);

@@ -96,6 +96,15 @@ public final class Tape implements AutoCloseable {
         return upload(MemorySegment.ofArray(values), DType.F32, values.length, dims);
     }
 
+    /// A tensor of these values, each rounded to nearest even.
+    ///
+    /// @param dtype F32, BF16 or F16
+    public Tensor upload(DType dtype, float[] values, long... dims) {
+        Tensor t = make(dtype, shapeOf(values.length, dims), false);
+        HostFloats.upload(index -> values[(int) index], t.span());
+        return t;
+    }
+
     /// An I32 tensor of these values: token ids, positions, row numbers.
     public Tensor upload(int[] values, long... dims) {
         return upload(MemorySegment.ofArray(values), DType.I32, values.length, dims);
@@ -114,7 +123,12 @@ public final class Tape implements AutoCloseable {
     /// An F32 tensor whose gradient is wanted although no parameter went into it. Its gradient
     /// stays until the tape closes.
     public Tensor variable(float[] values, long... dims) {
-        Tensor t = upload(values, dims);
+        return variable(DType.F32, values, dims);
+    }
+
+    /// As [#variable(float[], long...)], each value rounded to `dtype`.
+    public Tensor variable(DType dtype, float[] values, long... dims) {
+        Tensor t = upload(dtype, values, dims);
         if (recording) {
             t.requireGrad();
         }
@@ -122,13 +136,17 @@ public final class Tape implements AutoCloseable {
     }
 
     private Tensor upload(MemorySegment host, DType dtype, int count, long... dims) {
+        Tensor t = make(dtype, shapeOf(count, dims), false);
+        kernels.device().upload(host, t.span().buffer(), 0);
+        return t;
+    }
+
+    private static Shape shapeOf(int count, long... dims) {
         Shape shape = Shape.of(dims);
         if (shape.elements() != count) {
             throw new IllegalArgumentException(count + " values for a tensor of " + shape);
         }
-        Tensor t = make(dtype, shape, false);
-        kernels.device().upload(host, t.span().buffer(), 0);
-        return t;
+        return shape;
     }
 
     // Operations.
@@ -433,11 +451,22 @@ public final class Tape implements AutoCloseable {
         return make(x.dtype(), x.shape(), false);
     }
 
+    /// A tensor of zeros.
     Tensor zeros(DType dtype, Shape shape) {
         Tensor t = make(dtype, shape, false);
         Span span = t.span();
         kernels.device().fill(span.buffer(), 0, span.bytes(), (byte) 0);
         return t;
+    }
+
+    /// The tensor rounded to `dtype`; itself where it has that type.
+    Tensor cast(Tensor x, DType dtype) {
+        if (x.dtype() == dtype) {
+            return x;
+        }
+        Tensor y = make(dtype, x.shape(), false);
+        kernels.elementwise().cast(x.shape().elements(), x.span(), y.span());
+        return y;
     }
 
     Tensor copyOf(Tensor x, boolean requiresGrad) {

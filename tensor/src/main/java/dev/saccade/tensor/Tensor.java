@@ -100,26 +100,34 @@ public final class Tensor {
         return base == null ? this : base;
     }
 
-    /// Downloads the elements of an F32 tensor.
+    /// Downloads the elements of an F32, BF16 or F16 tensor.
     public float[] toFloats() {
-        requireType(DType.F32);
         float[] values = new float[Math.toIntExact(shape.elements())];
-        download(MemorySegment.ofArray(values));
+        switch (dtype()) {
+            case F32 -> download(MemorySegment.ofArray(values));
+            case BF16, F16 -> {
+                short[] halves = new short[values.length];
+                MemorySegment bits = MemorySegment.ofArray(halves);
+                download(bits);
+                HostFloats.Source source = HostFloats.of(bits, dtype().name());
+                for (int i = 0; i < values.length; i++) {
+                    values[i] = source.at(i);
+                }
+            }
+            default ->
+                    throw new IllegalStateException("a tensor of " + dtype() + " read as floats");
+        }
         return values;
     }
 
     /// Downloads the elements of an I32 tensor.
     public int[] toInts() {
-        requireType(DType.I32);
+        if (dtype() != DType.I32) {
+            throw new IllegalStateException("a tensor of " + dtype() + " read as I32");
+        }
         int[] values = new int[Math.toIntExact(shape.elements())];
         download(MemorySegment.ofArray(values));
         return values;
-    }
-
-    private void requireType(DType expected) {
-        if (dtype() != expected) {
-            throw new IllegalStateException("a tensor of " + dtype() + " read as " + expected);
-        }
     }
 
     private void download(MemorySegment target) {

@@ -6,7 +6,11 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
 
 /// Pointwise non-linearities and their gradients. The forward forms are usually fused into a
-/// product's epilogue ([dev.saccade.kernels.gemm.Gemm]) and give the same bits there.
+/// product's epilogue ([dev.saccade.kernels.gemm.Gemm]) and give the same bits there for the same
+/// F32 argument.
+///
+/// Elements are of one type T, F32 and on CUDA also BF16; everything is computed in F32 and rounded
+/// once, where it is stored.
 public interface Activation {
 
     /// `y = z/2 (1 + erf(z/sqrt 2))` for `count` elements; y may be z.
@@ -26,7 +30,7 @@ public interface Activation {
     static Activation on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostActivation(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaActivation(cuda);
         };
     }
 }

@@ -11,13 +11,19 @@ import dev.saccade.kernels.Span;
 /// For sequence s, query i (0 <= i < queryLength) has absolute position `p = keyLength -
 /// queryLength + i` and sees keys j <= p when causal, all keys otherwise. `o = sum_j
 /// softmax_j(scale * q.k_j) v_j`. Query head h reads key-value head `h / (heads / kvHeads)`. Keys
-/// are visited in blocks of [#KEY_BLOCK] aligned at absolute position 0, from left to right, with
+/// are visited in blocks of one fixed size aligned at absolute position 0, from left to right, with
 /// an online fp32 softmax, so that a query's result has the same bits whether it is computed alone
-/// (decode), in a chunk or in the whole sequence.
+/// (decode), in a chunk or in the whole sequence. A query without keys gets o = 0 and lse = -inf.
+///
+/// Types: q, k, v, o and their gradients are all F32, or on CUDA all BF16 (head dimensions up to
+/// 128; F32 there up to 256); lse is F32. Sums are fp32 in each case. In BF16 the operands of a
+/// product are rounded to it: each softmax weight, relative to the running maximum, before it
+/// multiplies v; the weight and dS before they multiply dO, q and k. No operand may overlap a
+/// result. On CUDA the scale must be positive, and a value or key that is not finite may also spoil
+/// queries that don't see it, but whose own block of keys it lies in.
 public interface Attention {
 
-    /// Keys per block of the online softmax on the CPU; it fixes the rounding there. A CUDA kernel
-    /// has its own, one for each type and head dimension.
+    /// Keys per block of the online softmax, on each device; it fixes the rounding.
     int KEY_BLOCK = 32;
 
     /// The extents of a call.
@@ -37,8 +43,9 @@ public interface Attention {
         }
     }
 
-    /// Where each sequence lies; all arrays have one entry a sequence. The three are host-side
-    /// arrays: the launcher uploads them where a device needs that.
+    /// Where each sequence lies; all arrays have one entry a sequence. They are host-side arrays
+    /// that must not change once a call has seen them: the launcher uploads them where a device
+    /// needs that, once for calls with the same ones.
     ///
     /// @param queryStart the sequence's first row in q, o and lse
     /// @param queryLength how many query rows; 0 is allowed
@@ -126,7 +133,7 @@ public interface Attention {
     static Attention on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostAttention(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaAttention(cuda);
         };
     }
 }

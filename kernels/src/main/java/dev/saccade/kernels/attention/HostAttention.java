@@ -165,7 +165,7 @@ final class HostAttention implements Attention {
         }
     }
 
-    private static void check(Shape shape, Sequences sequences) {
+    static void check(Shape shape, Sequences sequences) {
         int count = sequences.count();
         if (sequences.queryLength().length != count
                 || sequences.keyStart().length != count

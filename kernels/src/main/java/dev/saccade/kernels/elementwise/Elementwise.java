@@ -6,13 +6,16 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
 import org.jspecify.annotations.Nullable;
 
-/// Pointwise arithmetic, casts, and sums of F32 elements.
+/// Pointwise arithmetic, casts, and sums.
+///
+/// Types: elements are T, which is F32 and on CUDA also BF16, where nothing else is said; every
+/// result is computed in F32 and rounded once. Column sums are F32.
 public interface Elementwise {
 
     /// `y = a + b`; y may be a or b.
     void add(long count, Span a, Span b, Span y);
 
-    /// `y += x`.
+    /// `y += x`; on CUDA a BF16 x can also be added to an F32 y.
     void accumulate(long count, Span x, Span y);
 
     /// `y = factor * x`; y may be x.
@@ -21,19 +24,21 @@ public interface Elementwise {
     /// `y = a * b`; y may be a or b.
     void multiply(long count, Span a, Span b, Span y);
 
-    /// `y = value`.
+    /// `y = value`, rounded to y's type.
     void fill(long count, float value, Span y);
 
-    /// Converts `count` elements between F32, BF16 and F16, rounding to nearest even.
+    /// Converts `count` elements between F32, BF16 and F16, rounding to nearest even; NaN stays
+    /// NaN. x and y may not overlap.
     void cast(long count, Span x, Span y);
 
-    /// Sums the rows of x [rows, width], row 0 first, into sum [width], which is accumulated into:
-    /// the gradient of a bias.
+    /// Sums the rows of x [rows, width] into the F32 sum [width], which is accumulated into: the
+    /// gradient of a bias. On the CPU row 0 comes first; on CUDA blocks of 128 rows are summed,
+    /// then merged, in an order that depends on `rows` alone.
     void sumRows(int rows, int width, Span x, Span sum);
 
     /// Layer scale backward: with y = residual + scale * branch over [rows, width], `dBranch = dy *
-    /// scale` when not null, `dScale[n] += sum over rows of dy * branch` in row order when not
-    /// null.
+    /// scale` when not null, `dScale[n] += sum over rows of dy * branch` when not null, in F32 and
+    /// the order of [#sumRows]. dBranch may be dy.
     void layerScaleBackward(
             int rows,
             int width,
@@ -43,8 +48,8 @@ public interface Elementwise {
             @Nullable Span dBranch,
             @Nullable Span dScale);
 
-    /// The weighted sum `sum over i of x[i] * w[i]` in double, blocks of 4096 merged in order; w
-    /// null = 1.
+    /// The weighted sum `sum over i of x[i] * w[i]` in double, blocks of 4096 merged in order; w is
+    /// F32, null = 1. Waits for the device.
     ///
     /// @return the sum, read back
     double dot(long count, Span x, @Nullable Span w);
@@ -53,7 +58,7 @@ public interface Elementwise {
     static Elementwise on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostElementwise(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaElementwise(cuda);
         };
     }
 }

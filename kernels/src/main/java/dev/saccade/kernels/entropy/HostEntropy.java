@@ -240,7 +240,8 @@ final class HostEntropy implements Entropy {
         return false;
     }
 
-    private static void check(int rows, int vocab, float temperature) {
+    /// Checks what does not lie on the device.
+    static void check(int rows, int vocab, float temperature) {
         if (rows < 0 || vocab < 1 || !(temperature > 0)) {
             throw new IllegalArgumentException(
                     "entropy: %d rows, vocabulary of %d, temperature %s"

@@ -1,2 +1,2 @@
-/// What CPU kernels share; not part of the API.
+/// What kernels share, on the CPU and on CUDA; not part of the API.
 package dev.saccade.kernels.internal;

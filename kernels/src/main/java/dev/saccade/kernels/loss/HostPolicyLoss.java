@@ -9,10 +9,6 @@ import org.jspecify.annotations.Nullable;
 
 /// The policy loss on the CPU: one pass, one token after the other, since a batch holds few tokens
 /// compared with what computes their log-probabilities.
-///
-/// The gradient is `-A r` where the unclipped term is the loss and log r lies within [-20, 20], and
-/// 0 where a clip binds. A token of weight 0 is outside the loss: its loss, gradient and clip mark
-/// are 0 whatever its other operands hold.
 final class HostPolicyLoss implements PolicyLoss {
     private static final float LOG_RATIO_LIMIT = 20f;
 
@@ -36,9 +32,7 @@ final class HostPolicyLoss implements PolicyLoss {
             Span loss,
             Span dLogProb,
             @Nullable Span clipped) {
-        if (!(clip.low() >= 0 && clip.high() >= 0 && clip.dual() > 1)) {
-            throw new IllegalArgumentException("policy loss: " + clip);
-        }
+        check(clip);
         long fromLogProb = logProb.require("logProb", DType.F32, tokens);
         long fromOld = oldLogProb.require("oldLogProb", DType.F32, tokens);
         long fromAdvantage = advantage.require("advantage", DType.F32, tokens);
@@ -89,6 +83,13 @@ final class HostPolicyLoss implements PolicyLoss {
                         }
                     }
                 });
+    }
+
+    /// Checks the clip's bounds.
+    static void check(Clip clip) {
+        if (!(clip.low() >= 0 && clip.high() >= 0 && clip.dual() > 1)) {
+            throw new IllegalArgumentException("policy loss: " + clip);
+        }
     }
 
     /// `x`, at least `least` and at most `most`; NaN stays.

@@ -6,7 +6,8 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
 import org.jspecify.annotations.Nullable;
 
-/// Losses on per-token log-probabilities; all operands `[tokens]` F32.
+/// Losses on per-token log-probabilities; all operands `[tokens]` F32, on every device. The
+/// arithmetic is fp32 in a fixed order, the same bits on every device.
 public interface PolicyLoss {
 
     /// The clip of the ratio r: low and high bound the ratio to [1-low, 1+high]; dual (c > 1)
@@ -18,6 +19,10 @@ public interface PolicyLoss {
     /// -A dual)`. `loss` `[tokens]` receives `weight * L`, `dLogProb` its gradient `weight *
     /// dL/dlogProb`, `clipped` `[tokens]` 1 where L2 > L1, 2 where the dual clip bound, else 0; it
     /// may be null.
+    ///
+    /// The gradient is `-A r` where the unclipped term is the loss and log r lies within [-20, 20],
+    /// and 0 where a clip binds. A token of weight 0 is outside the loss: its loss, gradient and
+    /// clip mark are 0 whatever its other operands hold.
     void clippedSurrogate(
             int tokens,
             Clip clip,
@@ -33,7 +38,7 @@ public interface PolicyLoss {
     static PolicyLoss on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostPolicyLoss(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaPolicyLoss(cuda);
         };
     }
 }

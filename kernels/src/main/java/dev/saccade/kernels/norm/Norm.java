@@ -6,9 +6,14 @@ import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
 import org.jspecify.annotations.Nullable;
 
-/// LayerNorm and RMSNorm over the last dimension, forward and backward. A row's statistics are a
-/// fixed reduction tree over 16 interleaved partial sums, so a row's bits depend on nothing but the
+/// LayerNorm and RMSNorm over the last dimension, forward and backward. A row's sums are a fixed
+/// reduction tree, on the CPU over 16 interleaved partial sums, on CUDA over packs of 16 bytes by a
+/// number of threads that follows from width and type, so a row's bits depend on nothing but the
 /// row.
+///
+/// Types: x, y, dy, dx, weight and bias are T, which is F32 and on CUDA also BF16; mean, rstd, and
+/// dWeight and dBias are F32. Everything is computed in F32 and rounded once, where it is stored.
+/// On CUDA a row holds at most 32768 bytes.
 public interface Norm {
 
     /// LayerNorm: `y = (x - mean) * rstd * weight + bias`, rstd = 1/sqrt(var + eps), var biased. x
@@ -26,7 +31,8 @@ public interface Norm {
             @Nullable Span rstd);
 
     /// LayerNorm backward. dx [rows, width] is written when not null; dWeight and dBias [width] are
-    /// accumulated into, when not null, row by row in order.
+    /// accumulated into, when not null: on the CPU row by row in order, on CUDA by partial sums
+    /// over blocks of 128 rows, merged in a fixed order. dx may be dy.
     void layerNormBackward(
             int rows,
             int width,
@@ -57,7 +63,7 @@ public interface Norm {
     static Norm on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostNorm(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaNorm(cuda);
         };
     }
 }

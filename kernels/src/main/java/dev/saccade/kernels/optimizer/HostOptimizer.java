@@ -3,6 +3,7 @@ package dev.saccade.kernels.optimizer;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
+import dev.saccade.kernels.elementwise.Elementwise;
 import dev.saccade.kernels.internal.Lanes;
 import java.util.List;
 import jdk.incubator.vector.DoubleVector;
@@ -10,6 +11,7 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
+import org.jspecify.annotations.Nullable;
 
 /// The optimiser's arithmetic on the CPU, in parallel over blocks of 4096 elements.
 ///
@@ -26,32 +28,50 @@ final class HostOptimizer implements Optimizer {
             VectorSpecies.of(double.class, Lanes.SPECIES.vectorShape());
 
     private final HostDevice device;
+    private final Elementwise elementwise;
 
     HostOptimizer(HostDevice device) {
         this.device = device;
+        this.elementwise = Elementwise.on(device);
     }
 
     @Override
     public void adamW(
-            long count, AdamW options, Span weight, Span gradient, Span first, Span second) {
-        if (options.step() < 1) {
-            throw new IllegalArgumentException("AdamW's first step is 1, not " + options.step());
-        }
+            long count,
+            AdamW options,
+            Span weight,
+            Span gradient,
+            Span first,
+            Span second,
+            @Nullable Span rounded) {
+        Scalars scalars = Scalars.of(options);
         long w = weight.require("weight", DType.F32, count);
         long g = gradient.require("gradient", DType.F32, count);
         long m = first.require("first", DType.F32, count);
         long v = second.require("second", DType.F32, count);
-        Scalars scalars = Scalars.of(options);
+        requireRounded(rounded, count);
         overBlocks(
                 count,
                 (_, begin, end) -> {
                     long last = Math.min(count, (long) end * BLOCK);
                     update(scalars, (long) begin * BLOCK, last, w, g, m, v);
                 });
+        if (rounded != null) {
+            elementwise.cast(count, weight, rounded);
+        }
+    }
+
+    /// The address of the weights' rounded copy, 0 where there is none.
+    static long requireRounded(@Nullable Span rounded, long count) {
+        if (rounded == null) {
+            return 0;
+        }
+        return rounded.require(
+                "rounded", rounded.dtype() == DType.F16 ? DType.F16 : DType.BF16, count);
     }
 
     /// What one step multiplies its elements with.
-    private record Scalars(
+    record Scalars(
             float scale,
             float minusDecay,
             float beta1,
@@ -63,6 +83,10 @@ final class HostOptimizer implements Optimizer {
             float eps) {
 
         static Scalars of(AdamW options) {
+            if (options.step() < 1) {
+                throw new IllegalArgumentException(
+                        "AdamW's first step is 1, not " + options.step());
+            }
             double beta1 = options.beta1();
             double beta2 = options.beta2();
             double correction1 = 1 / (1 - StrictMath.pow(beta1, (double) options.step()));

@@ -5,6 +5,7 @@ import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// The optimiser's arithmetic on one parameter's memory.
 public interface Optimizer {
@@ -30,11 +31,26 @@ public interface Optimizer {
     /// One AdamW step (Loshchilov and Hutter, 1711.05101, as PyTorch orders it): `g = scale *
     /// grad`; `w -= lr*decay*w`; `m = beta1 m + (1-beta1) g`; `v = beta2 v + (1-beta2) g^2`; `w -=
     /// lr/(1-beta1^t) * m / (sqrt(v/(1-beta2^t)) + eps)`. All F32, `count` elements.
-    void adamW(long count, AdamW options, Span weight, Span gradient, Span first, Span second);
+    ///
+    /// 1 - beta, lr times decay and the bias corrections are made in double and rounded to fp32;
+    /// the elements' arithmetic is fp32 with fused multiply-adds in a fixed order, roots and
+    /// quotients correctly rounded: the same bits on every device.
+    ///
+    /// @param rounded BF16 or F16, receives the new weights rounded to nearest even, for a model
+    ///   whose parameters are `weight`'s rounded copy; null = none
+    void adamW(
+            long count,
+            AdamW options,
+            Span weight,
+            Span gradient,
+            Span first,
+            Span second,
+            @Nullable Span rounded);
 
     /// The sum of squares of all elements of some F32 spans: partial sums in double over fixed
-    /// blocks of 4096 elements, merged in order within a span, then span after span. One read back
-    /// for all of them.
+    /// blocks of 4096 elements, merged in order within a span, then span after span. In a block,
+    /// element i belongs to partial sum i mod 16, and a tree adds the 16: the same bits on every
+    /// device. One read back for all spans.
     ///
     /// @return the sum, read back
     double sumOfSquares(List<Span> values);
@@ -43,7 +59,7 @@ public interface Optimizer {
     static Optimizer on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostOptimizer(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaOptimizer(cuda);
         };
     }
 }

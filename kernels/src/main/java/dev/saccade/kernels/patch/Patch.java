@@ -8,11 +8,14 @@ import org.jspecify.annotations.Nullable;
 
 /// The parts of the ViT's patch embedding around its product: InternViT's convolution with stride =
 /// kernel is the product of the unfolded patches with the weight [C, 3*patch*patch].
+///
+/// Pixels, dCls and dPosition are F32; everything else is of one type T, F32 and on CUDA also BF16,
+/// computed in F32 and rounded once.
 public interface Patch {
 
     /// Unfolds pixels [tiles, channels, height, width] to patches
     /// [tiles*(height/patch)*(width/patch), channels*patch*patch], patches row-major, elements in
-    /// the order (channel, y, x) of a convolution weight.
+    /// the order (channel, y, x) of a convolution weight, rounded to T.
     void unfold(
             int tiles, int channels, int height, int width, int patch, Span pixels, Span patches);
 
@@ -23,7 +26,7 @@ public interface Patch {
             int tiles, int patches, int width, Span embedded, Span cls, Span position, Span out);
 
     /// The gradient of [#assemble]: dEmbedded is written, dCls and dPosition are accumulated into
-    /// in tile order; each may be null.
+    /// in tile order, one chain for each element; each may be null.
     void assembleBackward(
             int tiles,
             int patches,
@@ -37,7 +40,7 @@ public interface Patch {
     static Patch on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostPatch(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaPatch(cuda);
         };
     }
 }

@@ -23,13 +23,9 @@ final class HostRope implements Rope {
 
     @Override
     public void table(int positions, int headDim, double theta, Span table) {
-        checkEven(headDim);
+        Angles angles = new Angles(headDim, theta);
         long to = table.require("table", DType.F32, (long) positions * headDim);
         int half = headDim / 2;
-        double[] frequency = new double[half];
-        for (int i = 0; i < half; i++) {
-            frequency[i] = StrictMath.pow(theta, -2.0 * i / headDim);
-        }
         over(
                 positions,
                 (long) positions * headDim > SMALL_TABLE,
@@ -37,9 +33,8 @@ final class HostRope implements Rope {
                     for (int position = begin; position < end; position++) {
                         long row = to + 4L * headDim * position;
                         for (int i = 0; i < half; i++) {
-                            double angle = position * frequency[i];
-                            Lanes.set(row + 4L * i, (float) StrictMath.cos(angle));
-                            Lanes.set(row + 4L * (half + i), (float) StrictMath.sin(angle));
+                            Lanes.set(row + 4L * i, angles.cosine(position, i));
+                            Lanes.set(row + 4L * (half + i), angles.sine(position, i));
                         }
                     }
                 });

@@ -44,10 +44,7 @@ final class HostSampling implements Sampling {
             Span keys,
             Span positions,
             Span tokens) {
-        if (rows < 0 || vocab < 1) {
-            throw new IllegalArgumentException(
-                    "sampling: %d rows, vocabulary of %d".formatted(rows, vocab));
-        }
+        check(rows, vocab);
         long from = logits.require("logits", DType.F32, (long) rows * vocab);
         long key = keys.require("keys", DType.I64, rows);
         long position = positions.require("positions", DType.I32, rows);
@@ -85,6 +82,14 @@ final class HostSampling implements Sampling {
             } else {
                 device.run(rows, part);
             }
+        }
+    }
+
+    /// Checks what does not lie on the device.
+    static void check(int rows, int vocab) {
+        if (rows < 0 || vocab < 1) {
+            throw new IllegalArgumentException(
+                    "sampling: %d rows, vocabulary of %d".formatted(rows, vocab));
         }
     }
 

@@ -97,14 +97,15 @@ final class Nucleus {
         return count;
     }
 
-    /// The mass of a row in units of its likeliest word's, added in double in the words' order.
+    /// The mass of a row in units of its likeliest word's, added in double in the words' order. A
+    /// NaN carries none.
     private double mass(long row, float max) {
         double mass = 0;
         int vocab = words.vocab();
         for (int word = 0; word < vocab; word += Lanes.LENGTH) {
             VectorMath.expNotPositive(at(row, word).sub(max)).intoArray(lanes, 0);
             for (float lane : lanes) {
-                mass += lane;
+                mass += lane > 0 ? lane : 0;
             }
         }
         return mass;

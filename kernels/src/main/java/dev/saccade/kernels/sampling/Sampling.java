@@ -10,6 +10,22 @@ import org.jspecify.annotations.Nullable;
 /// largest `z + g`, where g is Gumbel noise from a counter-based generator ([Philox]) keyed by the
 /// row's key, the row's position and the word, so a draw depends on nothing but its key. Ties go to
 /// the lower id. Temperature 0 is greedy: the largest logit.
+///
+/// z is the logit times 1 / temperature in fp32, the inverse rounded once. Noise, scores and cuts
+/// are the same on every device, operation by operation: the same F32 logits and keys draw the same
+/// tokens on the CPU and on CUDA.
+///
+/// **Cuts.** As if a row's words were sorted by z from the largest down, the lower id first among
+/// equals: top-k keeps the first k; top-p then keeps the shortest prefix whose share of the mass
+/// that is left reaches p (Holtzman et al., 1904.09751). Masses are exponentials in fp32, added in
+/// double on the CPU and in fixed point of 63 bits on CUDA; the two could differ only where a
+/// prefix's share equals p to 1e-11 of the mass.
+///
+/// **Special rows.** -inf and NaN are never drawn and carry no mass; +inf wins whatever the cut. A
+/// row without a word to draw is an IllegalArgumentException; on CUDA it is reported at the next
+/// download or synchronisation.
+///
+/// On CUDA nothing depends on what the host knows: a call can be recorded and run again.
 public interface Sampling {
 
     /// How to draw.
@@ -46,7 +62,7 @@ public interface Sampling {
     static Sampling on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostSampling(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaSampling(cuda);
         };
     }
 }

@@ -1,10 +1,13 @@
 package dev.saccade.kernels.attention;
 
+import dev.saccade.kernels.DType;
 import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.Attention.Shape;
+import dev.saccade.kernels.testing.Buffers;
 
 /// Attention by its definition, in double precision (the exact result) or with every operation
-/// rounded to fp32 (the naive one).
+/// rounded to fp32 (the naive one); in bf16, what is multiplied with a bf16 operand (probabilities,
+/// slopes, the output as the forward pass left it) is rounded to that, too.
 final class AttentionOracle {
     /// What the forward pass computes.
     record Forward(double[] o, double[] lse) {}
@@ -15,16 +18,32 @@ final class AttentionOracle {
     private final Shape shape;
     private final Sequences sequences;
     private final boolean rounding;
+    private final DType operands;
 
     AttentionOracle(Shape shape, Sequences sequences, boolean rounding) {
+        this(shape, sequences, rounding, DType.F32);
+    }
+
+    private AttentionOracle(Shape shape, Sequences sequences, boolean rounding, DType operands) {
         this.shape = shape;
         this.sequences = sequences;
         this.rounding = rounding;
+        this.operands = operands;
+    }
+
+    /// The naive computation on operands of type `dtype`.
+    static AttentionOracle naive(Shape shape, Sequences sequences, DType dtype) {
+        return new AttentionOracle(shape, sequences, true, dtype);
     }
 
     /// A value of the oracle's precision.
     private double at(double value) {
         return rounding ? (float) value : value;
+    }
+
+    /// A value as an operand of a product.
+    private double operand(double value) {
+        return rounding ? Buffers.rounded(operands, (float) value) : value;
     }
 
     private int queryRow(int s, int query, int head) {
@@ -82,8 +101,9 @@ final class AttentionOracle {
                     lse[row / shape.headDim()] = p[p.length - 1];
                     for (int j = 0; j < p.length - 1; j++) {
                         int key = keyRow(s, j, head);
+                        double weight = operand(p[j]);
                         for (int d = 0; d < shape.headDim(); d++) {
-                            o[row + d] = at(o[row + d] + at(p[j] * v[key + d]));
+                            o[row + d] = at(o[row + d] + at(weight * v[key + d]));
                         }
                     }
                 }
@@ -97,6 +117,9 @@ final class AttentionOracle {
         double[] dk = new double[k.length];
         double[] dv = new double[v.length];
         double[] o = forward(q, k, v).o();
+        for (int i = 0; i < o.length; i++) {
+            o[i] = operand(o[i]);
+        }
         for (int s = 0; s < sequences.count(); s++) {
             for (int query = 0; query < sequences.queryLength()[s]; query++) {
                 for (int head = 0; head < shape.heads(); head++) {
@@ -106,11 +129,12 @@ final class AttentionOracle {
                     for (int j = 0; j < p.length - 1; j++) {
                         int key = keyRow(s, j, head);
                         double slope = at(product(dO, row, v, key) - constant);
-                        double dS = at(at(p[j] * slope) * shape.scale());
+                        double dS = at(operand(at(p[j] * slope)) * shape.scale());
+                        double weight = operand(p[j]);
                         for (int d = 0; d < shape.headDim(); d++) {
                             dq[row + d] = at(dq[row + d] + at(dS * k[key + d]));
                             dk[key + d] = at(dk[key + d] + at(dS * q[row + d]));
-                            dv[key + d] = at(dv[key + d] + at(p[j] * dO[row + d]));
+                            dv[key + d] = at(dv[key + d] + at(weight * dO[row + d]));
                         }
                     }
                 }

@@ -15,74 +15,6 @@ import org.junit.jupiter.params.provider.CsvSource;
 class HostNormTest {
     private static final float EPS = 1e-6f;
 
-    /// What the definition gives, in double precision or with every operation rounded to fp32.
-    private static final class Definition {
-        final double[] y;
-        final double[] rstd;
-        final double[] mean;
-        final double[] dx;
-        final double[] dWeight;
-        final double[] dBias;
-        private final boolean rounding;
-
-        Definition(
-                boolean centred,
-                boolean rounding,
-                int width,
-                float[] x,
-                float[] weight,
-                float[] bias,
-                float[] dy,
-                float before) {
-            this.rounding = rounding;
-            int rows = x.length / width;
-            y = new double[x.length];
-            dx = new double[x.length];
-            rstd = new double[rows];
-            mean = new double[rows];
-            dWeight = new double[width];
-            dBias = new double[width];
-            Arrays.fill(dWeight, before);
-            Arrays.fill(dBias, before);
-            for (int row = 0; row < rows; row++) {
-                int at = row * width;
-                double sum = 0;
-                for (int i = 0; i < width; i++) {
-                    sum = at(sum + x[at + i]);
-                }
-                mean[row] = centred ? at(sum / width) : 0;
-                double squares = 0;
-                for (int i = 0; i < width; i++) {
-                    double d = at(x[at + i] - mean[row]);
-                    squares = at(squares + at(d * d));
-                }
-                rstd[row] = at(1 / at(Math.sqrt(at(at(squares / width) + EPS))));
-                double shift = 0;
-                double slope = 0;
-                for (int i = 0; i < width; i++) {
-                    double n = at(at(x[at + i] - mean[row]) * rstd[row]);
-                    double g = at((double) dy[at + i] * weight[i]);
-                    y[at + i] = at(at(n * weight[i]) + (centred ? bias[i] : 0));
-                    dWeight[i] = at(dWeight[i] + at(dy[at + i] * n));
-                    dBias[i] = at(dBias[i] + dy[at + i]);
-                    shift = at(shift + g);
-                    slope = at(slope + at(g * n));
-                }
-                shift = centred ? at(shift / width) : 0;
-                slope = at(slope / width);
-                for (int i = 0; i < width; i++) {
-                    double n = at(at(x[at + i] - mean[row]) * rstd[row]);
-                    double g = at((double) dy[at + i] * weight[i]);
-                    dx[at + i] = at(at(at(g - shift) - at(n * slope)) * rstd[row]);
-                }
-            }
-        }
-
-        private double at(double value) {
-            return rounding ? (float) value : value;
-        }
-    }
-
     /// What the kernel gives.
     private record Results(
             float[] y, float[] mean, float[] rstd, float[] dx, float[] dWeight, float[] dBias) {}
@@ -159,8 +91,10 @@ class HostNormTest {
         float[] bias = Buffers.normal(seed + 2, width, 1);
         float[] dy = Buffers.normal(seed + 3, rows * width, 1);
         Results results = run(centred, width, x, weight, bias, dy, 0.25f, 2);
-        Definition exact = new Definition(centred, false, width, x, weight, bias, dy, 0.25f);
-        Definition naive = new Definition(centred, true, width, x, weight, bias, dy, 0.25f);
+        NormDefinition exact =
+                new NormDefinition(centred, false, EPS, width, x, weight, bias, dy, 0.25f);
+        NormDefinition naive =
+                new NormDefinition(centred, true, EPS, width, x, weight, bias, dy, 0.25f);
         Oracle.assertAccurate("y", exact.y, Oracle.rounded(naive.y), results.y);
         Oracle.assertAccurate("rstd", exact.rstd, Oracle.rounded(naive.rstd), results.rstd);
         Oracle.assertAccurate("dx", exact.dx, Oracle.rounded(naive.dx), results.dx);

@@ -26,7 +26,7 @@ class HostOptimizerTest {
             Span second = arrays.of(new float[count]);
             for (int step = 1; step <= steps; step++) {
                 Span gradient = arrays.of(HostArrays.random(100 + step, count, -1, 1));
-                optimizer.adamW(count, step(step), weight, gradient, first, second);
+                optimizer.adamW(count, step(step), weight, gradient, first, second, null);
             }
             return new float[][] {
                 arrays.floats(weight), arrays.floats(first), arrays.floats(second)
@@ -82,7 +82,7 @@ class HostOptimizerTest {
             Span zeros = arrays.of(0f, 0f, 0f);
             Span more = arrays.of(0f, 0f, 0f);
             AdamW options = new AdamW(0.01f, 0.9f, 0.999f, 1e-8f, 0, 1, 1);
-            Optimizer.on(arrays.device()).adamW(3, options, weight, gradient, zeros, more);
+            Optimizer.on(arrays.device()).adamW(3, options, weight, gradient, zeros, more, null);
             float[] moved = arrays.floats(weight);
             assertThat(Math.abs(moved[0] + 0.01)).isLessThan(1e-7);
             assertThat(Math.abs(moved[1] - 0.01)).isLessThan(2e-6);
@@ -104,7 +104,8 @@ class HostOptimizerTest {
                             weight.slice(1, 3),
                             ones.slice(1, 3),
                             first.slice(1, 3),
-                            second.slice(1, 3));
+                            second.slice(1, 3),
+                            null);
             float[] moved = arrays.floats(weight);
             assertThat(moved[0]).isEqualTo(1f);
             assertThat(moved[4]).isEqualTo(1f);
@@ -161,7 +162,8 @@ class HostOptimizerTest {
     void stepsStartAtOne() {
         try (HostArrays arrays = new HostArrays(1)) {
             Span x = arrays.of(1f);
-            assertThatThrownBy(() -> Optimizer.on(arrays.device()).adamW(1, step(0), x, x, x, x))
+            assertThatThrownBy(
+                            () -> Optimizer.on(arrays.device()).adamW(1, step(0), x, x, x, x, null))
                     .isInstanceOf(IllegalArgumentException.class);
         }
     }

@@ -16,6 +16,9 @@ public enum Target {
     CUDA_F32(true, DType.F32),
     CUDA_BF16(true, DType.BF16);
 
+    /// The device that `selftest --device` asked for; empty for all.
+    private static final String ASKED = System.getProperty("saccade.test.device", "");
+
     private static @Nullable CudaDevice cuda;
 
     private final boolean isCuda;
@@ -40,6 +43,7 @@ public enum Target {
     /// tests of this JVM share.
     public Buffers open() {
         if (!isCuda) {
+            assumeTrue(!ASKED.startsWith("cuda"), "not asked for");
             return new Buffers(HostDevice.open(2), true);
         }
         return new Buffers(sharedCuda(), false);
@@ -49,9 +53,11 @@ public enum Target {
     public static CudaDevice sharedCuda() {
         CudaDevice device = cuda;
         if (device == null) {
+            assumeTrue(!ASKED.equals("cpu"), "not asked for");
             CudaProbe probe = CudaDevice.probe();
             assumeTrue(probe.usable(), () -> "no CUDA device: " + probe.reason());
-            device = CudaDevice.open(0);
+            int colon = ASKED.indexOf(':');
+            device = CudaDevice.open(colon < 0 ? 0 : Integer.parseInt(ASKED.substring(colon + 1)));
             cuda = device;
         }
         return device;

@@ -67,6 +67,7 @@ public final class Generator {
                     new KvCache(
                             model.kernels().device(),
                             model.config().text(),
+                            model.type().dtype(),
                             waveRequests.size(),
                             capacity)) {
                 Wave wave = new Wave(model, waveRequests, options, cache);
@@ -81,7 +82,7 @@ public final class Generator {
 
     private List<Request> nextWave(List<Request> requests, int from, SamplingOptions options) {
         LanguageConfig text = model.config().text();
-        long bytesPerToken = KvCache.bytesPerToken(text);
+        long bytesPerToken = KvCache.bytesPerToken(text, model.type().dtype());
         long logitsBytes = 2L * text.vocabSize() * DType.F32.bytes();
         int longest = 0;
         int to = from;

@@ -1,9 +1,7 @@
 package dev.saccade.model.generate;
 
-import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.attention.Attention;
-import dev.saccade.kernels.sampling.Sampling;
 import dev.saccade.model.PackedBatch;
 import dev.saccade.model.Prompt;
 import dev.saccade.model.TrainingBatch;
@@ -26,11 +24,6 @@ final class Wave {
     private final Kernels kernels;
     private final List<Request> requests;
     private final SamplingOptions options;
-    private final Sampling.Options sampling;
-
-    /// Greedy decoding reports the distribution as it is.
-    private final float temperature;
-
     private final KvCache cache;
     private final int[][] tokens;
     private final float[][] logProbs;
@@ -50,8 +43,6 @@ final class Wave {
         this.kernels = model.kernels();
         this.requests = requests;
         this.options = options;
-        this.sampling = new Sampling.Options(options.temperature(), options.topK(), options.topP());
-        this.temperature = options.temperature() == 0 ? 1 : options.temperature();
         this.cache = cache;
         this.tokens = new int[count][16];
         this.logProbs = new float[count][16];
@@ -64,12 +55,36 @@ final class Wave {
     void run(Progress progress) {
         int[] active = prefill(progress);
         while (active.length > 0) {
-            try (Tape tape = Tape.inference(kernels)) {
-                draw(tape, active, step(tape, active));
-            }
-            progress.update(finished, requests.size(), drawn);
-            active = unfinished(active);
+            active = decode(active, progress);
         }
+    }
+
+    /// Decodes a batch until so many of its requests have finished that a smaller one is due.
+    ///
+    /// @return the requests that go on
+    private int[] decode(int[] batch, Progress progress) {
+        DecodeStep.Row[] rows = new DecodeStep.Row[batch.length];
+        Arrays.setAll(rows, i -> row(batch[i]));
+        int[] active = batch;
+        try (DecodeStep step = new DecodeStep(model, options, cache, rows)) {
+            while (active.length > 0 && step.fits(active.length)) {
+                append(batch, step.run());
+                progress.update(finished, requests.size(), drawn);
+                active = unfinished(batch);
+            }
+        }
+        return active;
+    }
+
+    private DecodeStep.Row row(int request) {
+        int drawnTokens = counts[request];
+        Request asked = requests.get(request);
+        return new DecodeStep.Row(
+                tokens[request][drawnTokens - 1],
+                asked.prompt().tokens().length + drawnTokens - 1,
+                cache.row(request),
+                asked.key(),
+                drawnTokens);
     }
 
     /// The completions, after [#run].
@@ -168,74 +183,33 @@ final class Wave {
         }
     }
 
-    /// The hidden states that predict the next token of the active requests, whose newest token
-    /// enters the cache.
-    private Tensor step(Tape tape, int[] active) {
-        int count = active.length;
-        int[] newest = new int[count];
-        int[] positions = new int[count];
-        int[] cumulative = new int[count + 1];
-        int[] queryLength = new int[count];
-        int[] keyStart = new int[count];
-        int[] keyLength = new int[count];
-        for (int i = 0; i < count; i++) {
-            int request = active[i];
-            newest[i] = tokens[request][counts[request] - 1];
-            positions[i] = requests.get(request).prompt().tokens().length + counts[request] - 1;
-            cumulative[i + 1] = i + 1;
-            queryLength[i] = 1;
-            keyStart[i] = cache.row(request);
-            keyLength[i] = positions[i] + 1;
-        }
-        PackedBatch batch = new PackedBatch(newest, positions, cumulative, new int[0], new int[0]);
-        Attention.Sequences sequences =
-                new Attention.Sequences(
-                        Arrays.copyOf(cumulative, count), queryLength, keyStart, keyLength);
-        return model.hidden(tape, batch, null, sequences, cache);
+    /// Draws each request's first token.
+    ///
+    /// @param hidden [requests, hiddenSize]
+    private void draw(Tape tape, int[] batch, Tensor hidden) {
+        int count = batch.length;
+        long[] keys = new long[count];
+        Arrays.setAll(keys, i -> requests.get(batch[i]).key());
+        Draws draws = new Draws(tape, count);
+        draws.draw(
+                tape,
+                model,
+                options,
+                hidden,
+                tape.upload(keys, count).span(),
+                tape.upload(new int[count], count).span());
+        draws.download();
+        append(batch, draws);
     }
 
-    /// Draws a token for each active request from the hidden states [active, hiddenSize].
-    private void draw(Tape tape, int[] active, Tensor hidden) {
-        int count = active.length;
-        int vocab = model.config().text().vocabSize();
-        long[] keys = new long[count];
-        int[] positions = new int[count];
-        for (int i = 0; i < count; i++) {
-            keys[i] = requests.get(active[i]).key();
-            positions[i] = counts[active[i]];
+    /// Appends what was drawn to those requests of a batch that have not finished.
+    private void append(int[] batch, Draws draws) {
+        for (int i = 0; i < batch.length; i++) {
+            if (reasons[batch[i]] == null) {
+                append(batch[i], draws.token(i), draws.logProb(i), draws.entropy(i));
+                drawn++;
+            }
         }
-        Tensor logits = model.logits(tape, hidden);
-        Tensor chosen = tape.empty(DType.I32, count);
-        Tensor logProb = tape.empty(DType.F32, count);
-        Tensor entropy = tape.empty(DType.F32, count);
-        kernels.sampling()
-                .sample(
-                        count,
-                        vocab,
-                        sampling,
-                        logits.span(),
-                        model.bannedTokens().span(),
-                        tape.upload(keys, count).span(),
-                        tape.upload(positions, count).span(),
-                        chosen.span());
-        kernels.entropy()
-                .forward(
-                        count,
-                        vocab,
-                        temperature,
-                        logits.span(),
-                        chosen.span(),
-                        model.bannedTokens().span(),
-                        logProb.span(),
-                        entropy.span(),
-                        null);
-        int[] newTokens = chosen.toInts();
-        float[] newLogProbs = logProb.toFloats();
-        float[] newEntropies = entropy.toFloats();
-        for (int i = 0; i < count; i++) {
-            append(active[i], newTokens[i], newLogProbs[i], newEntropies[i]);
-        }
-        drawn += count;
     }
 
     private void append(int request, int token, float logProb, float entropy) {

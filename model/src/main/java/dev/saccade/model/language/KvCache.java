@@ -14,17 +14,20 @@ import java.util.List;
 /// caller says with each [LanguageModel#forward].
 public final class KvCache implements AutoCloseable {
     private final Device device;
+    private final DType dtype;
     private final int slots;
     private final int capacity;
     private final int width;
     private final List<DeviceBuffer> keys = new ArrayList<>();
     private final List<DeviceBuffer> values = new ArrayList<>();
 
+    /// @param dtype of keys and values: the model's
     /// @param slots how many sequences it holds
     /// @param capacity the most tokens of a sequence
-    public KvCache(Device device, LanguageConfig config, int slots, int capacity) {
+    public KvCache(Device device, LanguageConfig config, DType dtype, int slots, int capacity) {
         Math.multiplyExact(slots, capacity); // rows are numbered with ints
         this.device = device;
+        this.dtype = dtype;
         this.slots = slots;
         this.capacity = capacity;
         this.width = config.keyValueWidth();
@@ -41,8 +44,8 @@ public final class KvCache implements AutoCloseable {
     }
 
     /// The memory of one token in all layers.
-    public static long bytesPerToken(LanguageConfig config) {
-        return 2L * config.numHiddenLayers() * config.keyValueWidth() * DType.F32.bytes();
+    public static long bytesPerToken(LanguageConfig config, DType dtype) {
+        return 2L * config.numHiddenLayers() * config.keyValueWidth() * dtype.bytes();
     }
 
     /// The first row of a slot: the `keyStart` of its sequence.
@@ -56,11 +59,11 @@ public final class KvCache implements AutoCloseable {
     }
 
     Span keys(int layer) {
-        return Span.of(keys.get(layer), DType.F32);
+        return Span.of(keys.get(layer), dtype);
     }
 
     Span values(int layer) {
-        return Span.of(values.get(layer), DType.F32);
+        return Span.of(values.get(layer), dtype);
     }
 
     /// Copies the first `length` tokens of one slot to another, in every layer.
@@ -79,7 +82,7 @@ public final class KvCache implements AutoCloseable {
     }
 
     private long rowBytes() {
-        return (long) width * DType.F32.bytes();
+        return (long) width * dtype.bytes();
     }
 
     @Override

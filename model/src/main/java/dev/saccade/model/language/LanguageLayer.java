@@ -37,15 +37,13 @@ final class LanguageLayer {
 
     /// What a forward pass gives each layer beside its input.
     ///
-    /// @param cacheRows I32, the cache row of each new token; null without a cache
+    /// @param positions I32, one for each row
     record Context(
             int layer,
             Attention.Shape attention,
-            Attention.Sequences sequences,
             RopeTable rope,
             Tensor positions,
-            @Nullable KvCache cache,
-            @Nullable Tensor cacheRows) {}
+            KeySource keySource) {}
 
     LanguageLayer(LanguageConfig config, String prefix, Function<String, Parameter> parameters) {
         String attention = prefix + "self_attn.";
@@ -113,30 +111,61 @@ final class LanguageLayer {
 
     private static Tensor attend(
             Tape tape, Tensor queries, Tensor keys, Tensor values, Context context) {
-        KvCache cache = context.cache();
-        Tensor cacheRows = context.cacheRows();
-        if (cache == null || cacheRows == null) {
-            return tape.attention(queries, keys, values, context.attention(), context.sequences());
+        return switch (context.keySource()) {
+            case KeySource.Packed(Attention.Sequences sequences) ->
+                    tape.attention(queries, keys, values, context.attention(), sequences);
+            case KeySource.Cached(KvCache cache, Tensor rows, Attention.Sequences sequences) -> {
+                append(tape, keys, values, context.layer(), cache, rows);
+                Result result = Result.of(tape, queries, context);
+                tape.kernels()
+                        .attention()
+                        .forward(
+                                context.attention(),
+                                sequences,
+                                queries.span(),
+                                cache.keys(context.layer()),
+                                cache.values(context.layer()),
+                                result.mixed().span(),
+                                result.logSumExp().span());
+                yield result.mixed();
+            }
+            case KeySource.Decoded(KvCache cache, DecodeInputs inputs) -> {
+                append(tape, keys, values, context.layer(), cache, inputs.cacheRows());
+                Result result = Result.of(tape, queries, context);
+                tape.kernels()
+                        .attention()
+                        .decode(
+                                context.attention(),
+                                queries.rows(),
+                                inputs.keyStart().span(),
+                                inputs.keyLength().span(),
+                                queries.span(),
+                                cache.keys(context.layer()),
+                                cache.values(context.layer()),
+                                result.mixed().span(),
+                                result.logSumExp().span());
+                yield result.mixed();
+            }
+        };
+    }
+
+    /// What attention writes.
+    private record Result(Tensor mixed, Tensor logSumExp) {
+        static Result of(Tape tape, Tensor queries, Context context) {
+            return new Result(
+                    tape.empty(queries.dtype(), queries.rows(), queries.width()),
+                    tape.empty(DType.F32, queries.rows(), context.attention().heads()));
         }
+    }
+
+    /// Writes new keys and values into a layer of the cache.
+    private static void append(
+            Tape tape, Tensor keys, Tensor values, int layer, KvCache cache, Tensor cacheRows) {
         int rows = keys.rows();
         int width = keys.width();
         Embedding embedding = tape.kernels().embedding();
-        Span cachedKeys = cache.keys(context.layer());
-        Span cachedValues = cache.values(context.layer());
-        embedding.scatter(rows, width, cache.rows(), cacheRows.span(), keys.span(), cachedKeys);
-        embedding.scatter(rows, width, cache.rows(), cacheRows.span(), values.span(), cachedValues);
-        Tensor mixed = tape.empty(DType.F32, queries.rows(), queries.width());
-        Tensor logSumExp = tape.empty(DType.F32, queries.rows(), context.attention().heads());
-        tape.kernels()
-                .attention()
-                .forward(
-                        context.attention(),
-                        context.sequences(),
-                        queries.span(),
-                        cachedKeys,
-                        cachedValues,
-                        mixed.span(),
-                        logSumExp.span());
-        return mixed;
+        Span at = cacheRows.span();
+        embedding.scatter(rows, width, cache.rows(), at, keys.span(), cache.keys(layer));
+        embedding.scatter(rows, width, cache.rows(), at, values.span(), cache.values(layer));
     }
 }

@@ -123,9 +123,34 @@ public final class LanguageModel implements AutoCloseable {
         if (cache != null && tape.isRecording()) {
             throw new IllegalArgumentException("a KV cache is for an inference tape");
         }
+        KeySource keySource =
+                cache == null
+                        ? new KeySource.Packed(sequences)
+                        : new KeySource.Cached(
+                                cache,
+                                tape.upload(newRows(sequences), embeddings.rows()),
+                                sequences);
+        return forward(tape, embeddings, positions, keySource);
+    }
+
+    /// One decode step: the hidden states that predict each sequence's next token. It reads nothing
+    /// but device memory and can be recorded ([dev.saccade.engine.Device#record(Runnable)]). The
+    /// bits are those of [#forward].
+    ///
+    /// @return [n, hiddenSize]
+    public Tensor decode(Tape tape, DecodeInputs inputs, KvCache cache) {
+        if (tape.isRecording()) {
+            throw new IllegalArgumentException("a KV cache is for an inference tape");
+        }
+        return forward(
+                tape,
+                embed(tape, inputs.tokens()),
+                inputs.positions(),
+                new KeySource.Decoded(cache, inputs));
+    }
+
+    private Tensor forward(Tape tape, Tensor embeddings, Tensor positions, KeySource keySource) {
         boolean record = LayerStack.records(tape, embeddings.requiresGrad(), layerParameters);
-        @Nullable Tensor cacheRows =
-                cache == null ? null : tape.upload(newRows(sequences), embeddings.rows());
         Tensor last =
                 LayerStack.run(
                         tape,
@@ -138,8 +163,8 @@ public final class LanguageModel implements AutoCloseable {
                                                 section,
                                                 x,
                                                 new LanguageLayer.Context(
-                                                        index, attention, sequences, rope,
-                                                        positions, cache, cacheRows)));
+                                                        index, attention, rope, positions,
+                                                        keySource)));
         return tape.rmsNorm(last, finalNorm, config.rmsNormEps());
     }
 

@@ -99,7 +99,8 @@ class GeneratorTest {
                             .generate(requests.reversed(), options, Progress.NONE)
                             .reversed(),
                     together);
-            long fourSequences = 4L * 80 * KvCache.bytesPerToken(config.text());
+            long fourSequences =
+                    4L * 80 * KvCache.bytesPerToken(config.text(), model.type().dtype());
             assertSame(
                     new Generator(model, fourSequences).generate(requests, options, Progress.NONE),
                     together);

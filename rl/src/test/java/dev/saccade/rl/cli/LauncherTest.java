@@ -256,6 +256,50 @@ final class LauncherTest {
                 .doesNotContain("[INFO]");
     }
 
+    @Test
+    void theSelfTestIsStaleWithItsTestsAndRunsWithThem() throws Exception {
+        jdk("usr/lib/jvm/jdk-25", "25");
+        script(tools.resolve("mvn"), "#!/bin/sh\nexit 1\n");
+        assertThat(oneLine(launch(Map.of(), "selftest"))).contains("no tests");
+        Files.createDirectories(home.resolve("target/app/tests"));
+        assertThat(launch(Map.of(), "selftest", "--device", "cpu").out())
+                .contains("/target/app/lib/*:", "/target/app/tests/* ")
+                .endsWith("dev.saccade.bench.SelfTest --device cpu\n");
+        Path test = home.resolve("rl/src/test/A.java");
+        Files.createDirectories(test.getParent());
+        Files.writeString(test, "class A {}");
+        Files.setLastModifiedTime(test, FileTime.from(Instant.now().plusSeconds(5)));
+        assertThat(launch(Map.of(), "doctor").status()).as("tests don't count").isEqualTo(7);
+        assertThat(launch(Map.of(), "selftest").status()).as("here they do").isEqualTo(1);
+    }
+
+    @Test
+    void aBundleRunsOnItsOwnRuntime() throws Exception {
+        script(home.resolve("runtime/bin/java"), FAKE_JAVA);
+        Result result = launch(Map.of(), "train", "a b");
+        assertThat(result.out())
+                .startsWith("ran " + home.resolve("runtime/bin/java") + " with ")
+                .contains(" -cp " + home + "/lib/* ")
+                .endsWith("dev.saccade.rl.cli.Main train a b\n");
+        assertThat(launch(Map.of(), "bench", "Gemm").out())
+                .endsWith("dev.saccade.bench.BenchMain Gemm\n");
+        assertThat(oneLine(launch(Map.of(), "selftest"))).contains("bundle --with-tests");
+        assertThat(oneLine(launch(Map.of(), "test"))).contains("needs a checkout");
+        assertThat(oneLine(launch(Map.of(), "bundle"))).contains("needs a checkout");
+    }
+
+    @Test
+    void aBundleIsAskedForInOneWay() throws Exception {
+        jdk("usr/lib/jvm/jdk-25", "25");
+        assertThat(oneLine(launch(Map.of(), "bundle", "--wiht-tests")))
+                .contains("unknown option '--wiht-tests'");
+        assertThat(oneLine(launch(Map.of(), "bundle", "--out"))).contains("--out needs a file");
+        assertThat(oneLine(launch(Map.of(), "bundle", "--out", "no/such/folder/a.tar.xz")))
+                .contains("no/such/folder is not a folder");
+        assertThat(oneLine(launch(Map.of(), "bundle"))).contains("has no jlink");
+        assertThat(launch(Map.of(), "bundle", "--help").out()).contains("--with-tests", "--out");
+    }
+
     /// With this JDK and these classes: output and messages in one file stand one behind the other.
     @Test
     void outputAndMessagesShareAFile() throws Exception {

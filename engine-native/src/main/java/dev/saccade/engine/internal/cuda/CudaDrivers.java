@@ -44,6 +44,31 @@ public record CudaDrivers(
     }
 
     private static CudaDrivers jcuda() {
-        return new CudaDrivers("jcuda", null, 0, "not built");
+        DriverLibrary library = DriverLibrary.find();
+        if (library.reason() != null) {
+            return new CudaDrivers("jcuda", null, library.driverVersion(), library.reason());
+        }
+        try {
+            return new CudaDrivers("jcuda", JCuda.DRIVER, library.driverVersion(), null);
+        } catch (NoClassDefFoundError _) {
+            return new CudaDrivers(
+                    "jcuda",
+                    null,
+                    library.driverVersion(),
+                    "JCuda is not on the class path (org.jcuda:jcuda:12.6.0 with jcuda-natives)");
+        } catch (LinkageError e) {
+            Throwable cause = e.getCause() == null ? e : e.getCause();
+            return new CudaDrivers(
+                    "jcuda",
+                    null,
+                    library.driverVersion(),
+                    "JCuda's native library can't be loaded: "
+                            + String.valueOf(cause.getMessage()).lines().findFirst().orElse(""));
+        }
+    }
+
+    /// One for the process: JCuda's handles are numbers of this object's.
+    private static final class JCuda {
+        static final CudaDriver DRIVER = new JCudaDriver();
     }
 }

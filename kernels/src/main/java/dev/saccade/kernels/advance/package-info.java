@@ -1,0 +1,2 @@
+/// What moves a recorded decode step from one position to the next.
+package dev.saccade.kernels.advance;

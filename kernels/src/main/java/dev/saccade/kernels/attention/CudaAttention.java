@@ -1,0 +1,445 @@
+package dev.saccade.kernels.attention;
+
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.DeviceBuffer;
+import dev.saccade.engine.Kernel;
+import dev.saccade.engine.Program;
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/// Attention on CUDA. Rows of a tile are the packed rows of a key-value head: each query's heads of
+/// the group in turn. See the kernels in `cuda/attention` for what decides the bits.
+final class CudaAttention implements Attention {
+    private static final double LOG2_E = 1.4426950408889634;
+
+    /// Threads of a block that works on a tile, and of one that works on rows.
+    private static final int THREADS = 128;
+
+    private static final int ROW_THREADS = 256;
+
+    /// Lists of tiles that are kept: a step uses a few for the language model and a few for images,
+    /// in every layer the same.
+    private static final int LISTS = 12;
+
+    /// The bf16 kernels read 16 bytes at a time.
+    private static final int ALIGNMENT = 16;
+
+    private static final int CHUNK = ALIGNMENT / 2;
+
+    /// The kernels of one type and padded head dimension, and how they are launched.
+    ///
+    /// @param forwardRows rows of a forward tile
+    /// @param backwardTile rows or keys of a backward tile
+    /// @param decodeRows heads of a group that a block of decode takes
+    private record Kernels(
+            Kernel forward,
+            Kernel decode,
+            Kernel keysBackward,
+            Kernel queriesBackward,
+            Kernel statistics,
+            int forwardRows,
+            int backwardTile,
+            int decodeRows,
+            int forwardShared,
+            int decodeShared,
+            int keysBackwardShared,
+            int queriesBackwardShared) {
+
+        static Kernels bf16(CudaDevice device, int width) {
+            String suffix = "_" + width + "_bf16";
+            Program backward = device.program("attention/backward");
+            int row = 2 * width;
+            int stages = width == 128 ? 3 : width == 64 ? 4 : 6;
+            int backwardShared = 6 * 64 * row;
+            return new Kernels(
+                    device.program("attention/forward").kernel("forward" + suffix),
+                    device.program("attention/decode").kernel("decode" + suffix),
+                    backward.kernel("keys_backward" + suffix),
+                    backward.kernel("queries_backward" + suffix),
+                    device.program("attention/rows").kernel("statistics_bf16"),
+                    128,
+                    64,
+                    16,
+                    (128 + 4 * 64) * row,
+                    (stages * 2 * 64 + 16) * row + 16 * 64 * 2,
+                    backwardShared,
+                    backwardShared);
+        }
+
+        static Kernels f32(CudaDevice device, int width) {
+            String suffix = "_" + width + "_f32";
+            Program program = device.program("attention/single");
+            int row = 4 * (width + 4);
+            int forwardRows = width == 256 ? 16 : 32;
+            int block = 32 * 4;
+            return new Kernels(
+                    program.kernel("forward" + suffix),
+                    program.kernel("decode" + suffix),
+                    program.kernel("keys_backward" + suffix),
+                    program.kernel("queries_backward" + suffix),
+                    device.program("attention/rows").kernel("statistics_f32"),
+                    forwardRows,
+                    16,
+                    8,
+                    (64 + forwardRows) * row + forwardRows * block,
+                    (64 + 8) * row + 8 * block,
+                    (64 + 2 * 16) * row + 2 * 16 * block,
+                    (64 + 2 * 16) * row + 16 * block);
+        }
+    }
+
+    private final CudaDevice device;
+    private final @Nullable Kernels[] kernels = new @Nullable Kernels[7];
+    private @Nullable Kernel resize;
+    private final Deque<TileList> lists = new ArrayDeque<>();
+
+    CudaAttention(CudaDevice device) {
+        this.device = device;
+    }
+
+    @Override
+    public void forward(
+            Shape shape, Sequences sequences, Span q, Span k, Span v, Span o, Span lse) {
+        HostAttention.check(shape, sequences);
+        DType type = type(shape, q);
+        long queryElements = (long) sequences.queryRows() * shape.heads() * shape.headDim();
+        long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
+        q.require("q", type, queryElements);
+        k.require("k", type, keyElements);
+        v.require("v", type, keyElements);
+        o.require("o", type, queryElements);
+        lse.require("lse", DType.F32, (long) sequences.queryRows() * shape.heads());
+        if (isIrregular(shape, type, q, k, v, o)) {
+            try (Padded padded = new Padded(shape)) {
+                forward(
+                        padded.shape,
+                        sequences,
+                        padded.input(q),
+                        padded.input(k),
+                        padded.input(v),
+                        padded.output(o),
+                        lse);
+                padded.finish();
+            }
+            return;
+        }
+        Kernels kernels = kernels(type, shape.headDim());
+        TileList tiles = tiles(shape, sequences, TileList.Side.ROWS, kernels.forwardRows);
+        operands(kernels.forward, q, k, v)
+                .pointer(o.address())
+                .pointer(lse.address())
+                .pointer(tiles.address())
+                .int32(shape.heads())
+                .int32(shape.kvHeads())
+                .int32(shape.headDim())
+                .int32(shape.causal() ? 1 : 0)
+                .int32(reciprocal(group(shape)))
+                .float32(scaleLog2(shape))
+                .launch(blocks(tiles, shape), 1, 1, THREADS, kernels.forwardShared);
+    }
+
+    @Override
+    public void decode(
+            Shape shape,
+            int count,
+            Span keyStart,
+            Span keyLength,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse) {
+        DType type = type(shape, q);
+        long elements = (long) count * shape.heads() * shape.headDim();
+        q.require("q", type, elements);
+        k.require("k", type, 0);
+        v.require("v", type, k.length());
+        o.require("o", type, elements);
+        lse.require("lse", DType.F32, (long) count * shape.heads());
+        long start = keyStart.require("keyStart", DType.I32, count);
+        long length = keyLength.require("keyLength", DType.I32, count);
+        if (isIrregular(shape, type, q, k, v, o)) {
+            try (Padded padded = new Padded(shape)) {
+                decode(
+                        padded.shape,
+                        count,
+                        keyStart,
+                        keyLength,
+                        padded.input(q),
+                        padded.input(k),
+                        padded.input(v),
+                        padded.output(o),
+                        lse);
+                padded.finish();
+            }
+            return;
+        }
+        Kernels kernels = kernels(type, shape.headDim());
+        operands(kernels.decode, q, k, v)
+                .pointer(o.address())
+                .pointer(lse.address())
+                .pointer(start)
+                .pointer(length)
+                .int32(shape.heads())
+                .int32(shape.kvHeads())
+                .int32(shape.headDim())
+                .float32(scaleLog2(shape))
+                .launch(
+                        Math.multiplyExact(count, shape.kvHeads()),
+                        Math.ceilDiv(group(shape), kernels.decodeRows),
+                        1,
+                        THREADS,
+                        kernels.decodeShared);
+    }
+
+    @Override
+    public void backward(
+            Shape shape,
+            Sequences sequences,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse,
+            Span dO,
+            Span dq,
+            Span dk,
+            Span dv) {
+        HostAttention.check(shape, sequences);
+        DType type = type(shape, q);
+        int rows = Math.multiplyExact(sequences.queryRows(), shape.heads());
+        long queryElements = (long) rows * shape.headDim();
+        long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
+        q.require("q", type, queryElements);
+        k.require("k", type, keyElements);
+        v.require("v", type, keyElements);
+        o.require("o", type, queryElements);
+        lse.require("lse", DType.F32, rows);
+        dO.require("dO", type, queryElements);
+        dq.require("dq", type, queryElements);
+        dk.require("dk", type, keyElements);
+        dv.require("dv", type, keyElements);
+        if (isIrregular(shape, type, q, k, v, o, dO, dq, dk, dv)) {
+            try (Padded padded = new Padded(shape)) {
+                backward(
+                        padded.shape,
+                        sequences,
+                        padded.input(q),
+                        padded.input(k),
+                        padded.input(v),
+                        padded.input(o),
+                        lse,
+                        padded.input(dO),
+                        padded.output(dq),
+                        padded.output(dk),
+                        padded.output(dv));
+                padded.finish();
+            }
+            return;
+        }
+        Kernels kernels = kernels(type, shape.headDim());
+        int tile = kernels.backwardTile;
+        try (DeviceBuffer statistics = device.allocate(Math.max(1, 8L * rows))) {
+            kernels.statistics
+                    .begin()
+                    .pointer(o.address())
+                    .pointer(dO.address())
+                    .pointer(lse.address())
+                    .pointer(statistics.address())
+                    .int32(rows)
+                    .int32(shape.headDim())
+                    .launch(Math.ceilDiv(rows, ROW_THREADS / 32), ROW_THREADS);
+            TileList keys = tiles(shape, sequences, TileList.Side.KEYS, tile);
+            operands(kernels.keysBackward, q, k, v)
+                    .pointer(dO.address())
+                    .pointer(statistics.address())
+                    .pointer(dk.address())
+                    .pointer(dv.address())
+                    .pointer(keys.address())
+                    .int32(shape.heads())
+                    .int32(shape.kvHeads())
+                    .int32(shape.headDim())
+                    .int32(shape.causal() ? 1 : 0)
+                    .int32(reciprocal(group(shape)))
+                    .float32(shape.scale())
+                    .float32(scaleLog2(shape))
+                    .launch(blocks(keys, shape), 1, 1, THREADS, kernels.keysBackwardShared);
+            TileList queries = tiles(shape, sequences, TileList.Side.ROWS, tile);
+            operands(kernels.queriesBackward, q, k, v)
+                    .pointer(dO.address())
+                    .pointer(statistics.address())
+                    .pointer(dq.address())
+                    .pointer(queries.address())
+                    .int32(shape.heads())
+                    .int32(shape.kvHeads())
+                    .int32(shape.headDim())
+                    .int32(shape.causal() ? 1 : 0)
+                    .int32(reciprocal(group(shape)))
+                    .float32(shape.scale())
+                    .float32(scaleLog2(shape))
+                    .launch(blocks(queries, shape), 1, 1, THREADS, kernels.queriesBackwardShared);
+        }
+    }
+
+    private static Kernel operands(Kernel kernel, Span q, Span k, Span v) {
+        return kernel.begin().pointer(q.address()).pointer(k.address()).pointer(v.address());
+    }
+
+    private static int group(Shape shape) {
+        return shape.heads() / shape.kvHeads();
+    }
+
+    private static int blocks(TileList tiles, Shape shape) {
+        return Math.multiplyExact(tiles.count(), shape.kvHeads());
+    }
+
+    private static float scaleLog2(Shape shape) {
+        return (float) (shape.scale() * LOG2_E);
+    }
+
+    /// 2^32 / group rounded up, with whose upper half of the product a kernel divides a row by the
+    /// group; 0 for a group of 1.
+    private static int reciprocal(int group) {
+        return group == 1 ? 0 : (int) Math.ceilDiv(1L << 32, group);
+    }
+
+    /// The type of a call's operands, for which there are kernels of its head dimension.
+    private static DType type(Shape shape, Span q) {
+        DType type = q.dtype();
+        if (type != DType.F32 && type != DType.BF16) {
+            throw new IllegalArgumentException("q is %s, expected F32 or BF16".formatted(type));
+        }
+        int most = type == DType.BF16 ? 128 : 256;
+        if (shape.headDim() > most) {
+            throw new IllegalArgumentException(
+                    "attention of head dim %d in %s: CUDA has up to %d"
+                            .formatted(shape.headDim(), type, most));
+        }
+        if (!(shape.scale() > 0)) {
+            throw new IllegalArgumentException(
+                    "attention of scale %s, expected a positive one".formatted(shape.scale()));
+        }
+        return type;
+    }
+
+    /// Whether bf16 operands can't be read 16 bytes at a time.
+    private static boolean isIrregular(Shape shape, DType type, Span... operands) {
+        if (type == DType.F32) {
+            return false;
+        }
+        boolean aligned = shape.headDim() % CHUNK == 0;
+        for (Span operand : operands) {
+            aligned &= operand.address() % ALIGNMENT == 0;
+        }
+        return !aligned;
+    }
+
+    private Kernels kernels(DType type, int headDim) {
+        int index = headDim <= 32 ? 0 : headDim <= 64 ? 1 : headDim <= 128 ? 2 : 3;
+        int width = 32 << index;
+        int at = type == DType.BF16 ? index : 3 + index;
+        Kernels found = kernels[at];
+        if (found == null) {
+            found = type == DType.BF16 ? Kernels.bf16(device, width) : Kernels.f32(device, width);
+            kernels[at] = found;
+        }
+        return found;
+    }
+
+    private TileList tiles(Shape shape, Sequences sequences, TileList.Side side, int tile) {
+        int group = group(shape);
+        TileList.Key key = new TileList.Key(sequences, side, tile, group, shape.causal());
+        for (TileList list : lists) {
+            if (list.key().equals(key)) {
+                return list;
+            }
+        }
+        for (int length : sequences.queryLength()) {
+            // Where dividing by a reciprocal is exact, with room for a tile's last rows.
+            if ((length + 128L) * group * group >= 1L << 32) {
+                throw new IllegalArgumentException(
+                        "attention of %d queries in groups of %d heads is too long"
+                                .formatted(length, group));
+            }
+        }
+        if (lists.size() == LISTS) {
+            // What is queued still reads it; memory is given away again in the stream's order.
+            lists.removeLast().buffer().close();
+        }
+        TileList list = TileList.upload(device, key);
+        lists.addFirst(list);
+        return list;
+    }
+
+    /// A call on copies of its operands whose heads are filled up with zeros to a multiple of 16
+    /// bytes: the kernels then compute the same products and some more that are 0.
+    private final class Padded implements AutoCloseable {
+        private final Shape shape;
+        private final int width;
+        private final List<Span> targets = new ArrayList<>();
+        private final List<Span> results = new ArrayList<>();
+        private final List<DeviceBuffer> buffers = new ArrayList<>();
+
+        Padded(Shape shape) {
+            this.width = shape.headDim();
+            this.shape =
+                    new Shape(
+                            shape.heads(),
+                            shape.kvHeads(),
+                            Math.ceilDiv(width, CHUNK) * CHUNK,
+                            shape.causal(),
+                            shape.scale());
+        }
+
+        Span input(Span span) {
+            long rows = span.length() / width;
+            DeviceBuffer buffer = device.allocate(Math.max(1, 2 * rows * shape.headDim()));
+            buffers.add(buffer);
+            Span copy = new Span(buffer, 0, rows * shape.headDim(), DType.BF16);
+            resize(span, copy, rows, width, shape.headDim());
+            return copy;
+        }
+
+        /// Its copy begins as it is, so that rows of no sequence stay.
+        Span output(Span span) {
+            Span copy = input(span);
+            targets.add(span);
+            results.add(copy);
+            return copy;
+        }
+
+        void finish() {
+            for (int i = 0; i < targets.size(); i++) {
+                Span target = targets.get(i);
+                resize(results.get(i), target, target.length() / width, shape.headDim(), width);
+            }
+        }
+
+        private void resize(Span from, Span to, long rows, int fromWidth, int toWidth) {
+            Kernel kernel = resize;
+            if (kernel == null) {
+                kernel = device.program("attention/rows").kernel("resize_bf16");
+                resize = kernel;
+            }
+            kernel.begin()
+                    .pointer(from.address())
+                    .pointer(to.address())
+                    .int64(rows)
+                    .int32(fromWidth)
+                    .int32(toWidth)
+                    .launch(
+                            Math.toIntExact(Math.ceilDiv(rows * toWidth, ROW_THREADS)),
+                            ROW_THREADS);
+        }
+
+        @Override
+        public void close() {
+            buffers.forEach(DeviceBuffer::close);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+package dev.saccade.kernels.norm;
+
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.DeviceBuffer;
+import dev.saccade.engine.Kernel;
+import dev.saccade.engine.Program;
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.internal.Grids;
+import dev.saccade.kernels.internal.TypedKernel;
+import org.jspecify.annotations.Nullable;
+
+/// LayerNorm and RMSNorm on CUDA. Width and type choose how many threads share a row, nothing else
+/// does. The gradients of weight and bias are partial sums over blocks of 128 rows, merged in
+/// order.
+final class CudaNorm implements Norm {
+    /// Packs of 16 bytes of a row that one thread keeps in registers, at most.
+    private static final int PACKS = 4;
+
+    private static final int WARP = 32;
+
+    /// Threads of a block whose warps have a row each.
+    private static final int WARPS_THREADS = 4 * WARP;
+
+    /// The most threads that can share a row.
+    private static final int MOST_THREADS = 512;
+
+    /// Rows of a partial sum, and threads of the kernels that make and merge them
+    /// (column_sums.cuh).
+    private static final int COLUMN_ROWS = 128;
+
+    private static final int COLUMN_THREADS = 256;
+
+    private final CudaDevice device;
+    private final Kind layerNorm;
+    private final Kind rmsNorm;
+
+    CudaNorm(CudaDevice device) {
+        this.device = device;
+        Program program = device.program("norm/portable");
+        layerNorm = Kind.of(program, "layer_norm", 2);
+        rmsNorm = Kind.of(program, "rms_norm", 1);
+    }
+
+    /// The kernels of one norm, all with the same arguments.
+    ///
+    /// @param partials column sums by 16-byte accesses
+    /// @param single column sums by single elements
+    /// @param sums column sums: of the weight and, where there is one, of the bias
+    private record Kind(
+            Rows forward,
+            Rows backward,
+            TypedKernel partials,
+            TypedKernel single,
+            Kernel merge,
+            int sums) {
+        static Kind of(Program program, String name, int sums) {
+            return new Kind(
+                    Rows.of(program, name),
+                    Rows.of(program, name + "_backward"),
+                    TypedKernel.of(program, name + "_partials"),
+                    TypedKernel.of(program, name + "_partials_single"),
+                    program.kernel(name + "_merge"),
+                    sums);
+        }
+    }
+
+    /// A kernel over rows by how wide they are: one pack of 16 bytes a lane, a warp, a block.
+    private record Rows(TypedKernel lane, TypedKernel warp, TypedKernel block) {
+        static Rows of(Program program, String name) {
+            return new Rows(
+                    TypedKernel.of(program, name + "_lane"),
+                    TypedKernel.of(program, name + "_warp"),
+                    TypedKernel.of(program, name + "_block"));
+        }
+
+        Kernel of(DType dtype, int width) {
+            int packs = packs(dtype, width);
+            TypedKernel kernel = packs <= WARP ? lane : packs <= WARP * PACKS ? warp : block;
+            return kernel.of(dtype);
+        }
+    }
+
+    @Override
+    public void layerNorm(
+            int rows,
+            int width,
+            float eps,
+            Span x,
+            Span weight,
+            Span bias,
+            Span y,
+            @Nullable Span mean,
+            @Nullable Span rstd) {
+        forward(layerNorm, rows, width, eps, x, weight, bias, y, mean, rstd);
+    }
+
+    @Override
+    public void rmsNorm(
+            int rows, int width, float eps, Span x, Span weight, Span y, @Nullable Span rstd) {
+        forward(rmsNorm, rows, width, eps, x, weight, null, y, null, rstd);
+    }
+
+    private static void forward(
+            Kind kind,
+            int rows,
+            int width,
+            float eps,
+            Span x,
+            Span weight,
+            @Nullable Span bias,
+            Span y,
+            @Nullable Span mean,
+            @Nullable Span rstd) {
+        DType dtype = requireRows(rows, width, x);
+        long elements = (long) rows * width;
+        long from = x.require("x", dtype, elements);
+        long factor = weight.require("weight", dtype, width);
+        long offset = bias == null ? 0 : bias.require("bias", dtype, width);
+        long to = y.require("y", dtype, elements);
+        Kernel kernel =
+                kind.forward()
+                        .of(dtype, width)
+                        .begin()
+                        .int32(rows)
+                        .int32(width)
+                        .float32(eps)
+                        .pointer(from)
+                        .pointer(factor)
+                        .pointer(offset)
+                        .pointer(to)
+                        .pointer(statistics("mean", mean, rows))
+                        .pointer(statistics("rstd", rstd, rows))
+                        .int32(packed(from | factor | offset | to, dtype, width) ? 1 : 0);
+        launchRows(kernel, rows, dtype, width);
+    }
+
+    @Override
+    public void layerNormBackward(
+            int rows,
+            int width,
+            Span x,
+            Span weight,
+            Span mean,
+            Span rstd,
+            Span dy,
+            @Nullable Span dx,
+            @Nullable Span dWeight,
+            @Nullable Span dBias) {
+        backward(layerNorm, rows, width, x, weight, mean, rstd, dy, dx, dWeight, dBias);
+    }
+
+    @Override
+    public void rmsNormBackward(
+            int rows,
+            int width,
+            Span x,
+            Span weight,
+            Span rstd,
+            Span dy,
+            @Nullable Span dx,
+            @Nullable Span dWeight) {
+        backward(rmsNorm, rows, width, x, weight, null, rstd, dy, dx, dWeight, null);
+    }
+
+    private void backward(
+            Kind kind,
+            int rows,
+            int width,
+            Span x,
+            Span weight,
+            @Nullable Span mean,
+            Span rstd,
+            Span dy,
+            @Nullable Span dx,
+            @Nullable Span dWeight,
+            @Nullable Span dBias) {
+        DType dtype = requireRows(rows, width, x);
+        long elements = (long) rows * width;
+        long from = x.require("x", dtype, elements);
+        long factor = weight.require("weight", dtype, width);
+        long means = statistics("mean", mean, rows);
+        long rstds = rstd.require("rstd", DType.F32, rows);
+        long upstream = dy.require("dy", dtype, elements);
+        long to = dx == null ? 0 : dx.require("dx", dtype, elements);
+        long toWeight = dWeight == null ? 0 : dWeight.require("dWeight", DType.F32, width);
+        long toBias = dBias == null ? 0 : dBias.require("dBias", DType.F32, width);
+        // The sums first: dx may be dy.
+        if (rows > 0 && (toWeight != 0 || toBias != 0)) {
+            int rowBlocks = Grids.blocks(rows, COLUMN_ROWS);
+            boolean packed = packed(from | upstream, dtype, width);
+            int columns = packed ? WARP * 16 / dtype.bytes() : WARP;
+            try (DeviceBuffer partial = device.allocate(4L * rowBlocks * width * kind.sums())) {
+                (packed ? kind.partials() : kind.single())
+                        .of(dtype)
+                        .begin()
+                        .int32(rows)
+                        .int32(width)
+                        .pointer(from)
+                        .pointer(means)
+                        .pointer(rstds)
+                        .pointer(upstream)
+                        .pointer(partial.address())
+                        .launch(rowBlocks, Grids.blocks(width, columns), 1, COLUMN_THREADS, 0);
+                kind.merge()
+                        .begin()
+                        .int32(rowBlocks)
+                        .int32(width)
+                        .pointer(partial.address())
+                        .pointer(toWeight)
+                        .pointer(toBias)
+                        .launch(Grids.blocks(width, WARP), kind.sums(), 1, COLUMN_THREADS, 0);
+            }
+        }
+        if (to != 0) {
+            Kernel kernel =
+                    kind.backward()
+                            .of(dtype, width)
+                            .begin()
+                            .int32(rows)
+                            .int32(width)
+                            .pointer(from)
+                            .pointer(factor)
+                            .pointer(means)
+                            .pointer(rstds)
+                            .pointer(upstream)
+                            .pointer(to)
+                            .int32(packed(from | factor | upstream | to, dtype, width) ? 1 : 0);
+            launchRows(kernel, rows, dtype, width);
+        }
+    }
+
+    private static long statistics(String operand, @Nullable Span span, int rows) {
+        return span == null ? 0 : span.require(operand, DType.F32, rows);
+    }
+
+    private static boolean packed(long addresses, DType dtype, int width) {
+        return Grids.packed(addresses | (long) width * dtype.bytes());
+    }
+
+    /// 16-byte packs that hold a row.
+    private static int packs(DType dtype, int width) {
+        return Grids.blocks((long) width * dtype.bytes(), 16);
+    }
+
+    private static void launchRows(Kernel kernel, int rows, DType dtype, int width) {
+        int packs = packs(dtype, width);
+        if (packs <= WARP * PACKS) {
+            kernel.launch(Grids.blocks(rows, WARPS_THREADS / WARP), WARPS_THREADS);
+        } else {
+            kernel.launch(rows, Grids.blocks(packs, WARP * PACKS) * WARP);
+        }
+    }
+
+    private static DType requireRows(int rows, int width, Span x) {
+        DType dtype = TypedKernel.requireActivation("x", x);
+        int widest = MOST_THREADS * PACKS * 16 / dtype.bytes();
+        if (rows < 0 || width < 1 || width > widest) {
+            throw new IllegalArgumentException(
+                    "a norm over %d rows of %d, expected a width of 1 to %d"
+                            .formatted(rows, width, widest));
+        }
+        return dtype;
+    }
+}

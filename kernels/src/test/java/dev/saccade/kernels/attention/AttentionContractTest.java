@@ -1,0 +1,551 @@
+package dev.saccade.kernels.attention;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import dev.saccade.engine.Replay;
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.attention.Attention.Sequences;
+import dev.saccade.kernels.attention.Attention.Shape;
+import dev.saccade.kernels.testing.Buffers;
+import dev.saccade.kernels.testing.Oracle;
+import dev.saccade.kernels.testing.Target;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/// The contract of attention on each device: accuracy against the definition in double precision,
+/// and the same bits however queries are cut into calls and batches.
+@Tag("device")
+class AttentionContractTest {
+    private static final int[] LENGTHS = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 200};
+
+    /// What a call leaves behind.
+    private record Outputs(float[] o, float[] lse) {}
+
+    /// What a backward call leaves behind.
+    private record Gradients(float[] dq, float[] dk, float[] dv) {}
+
+    /// Inputs, rounded to the type in which they are used.
+    private record Inputs(
+            Target target,
+            Shape shape,
+            Sequences sequences,
+            float[] q,
+            float[] k,
+            float[] v,
+            float[] dO) {
+
+        static Inputs random(Target target, Shape shape, Sequences sequences, long seed) {
+            int query = sequences.queryRows() * shape.heads() * shape.headDim();
+            int key = sequences.keyRows() * shape.kvHeads() * shape.headDim();
+            return new Inputs(
+                    target,
+                    shape,
+                    sequences,
+                    Buffers.rounded(target.dtype(), Buffers.normal(seed, query, 1.5)),
+                    Buffers.rounded(target.dtype(), Buffers.normal(seed + 1, key, 1.5)),
+                    Buffers.rounded(target.dtype(), Buffers.normal(seed + 2, key, 1)),
+                    Buffers.rounded(target.dtype(), Buffers.normal(seed + 3, query, 1)));
+        }
+
+        int queryWidth() {
+            return shape.heads() * shape.headDim();
+        }
+
+        int keyWidth() {
+            return shape.kvHeads() * shape.headDim();
+        }
+    }
+
+    /// The operands of one case on its device, each `shift` elements into its buffer.
+    private static final class Operands implements AutoCloseable {
+        private final Inputs in;
+        private final int shift;
+        private final Buffers buffers;
+        private final Attention attention;
+        private final Span q;
+        private final Span k;
+        private final Span v;
+        private final Span o;
+        private final Span lse;
+
+        Operands(Inputs in, int shift) {
+            this.in = in;
+            this.shift = shift;
+            this.buffers = in.target.open();
+            this.attention = Attention.on(buffers.device());
+            this.q = input(in.q);
+            this.k = input(in.k);
+            this.v = input(in.v);
+            this.o = output(in.target.dtype(), in.q.length);
+            this.lse = output(DType.F32, in.q.length / in.shape.headDim());
+        }
+
+        Span input(float[] values) {
+            float[] shifted = new float[values.length + shift];
+            System.arraycopy(values, 0, shifted, shift, values.length);
+            return buffers.of(in.target.dtype(), shifted).slice(shift, values.length);
+        }
+
+        Span output(DType dtype, int elements) {
+            return buffers.poison(dtype, elements + shift).slice(shift, elements);
+        }
+
+        Outputs forward() {
+            attention.forward(in.shape, in.sequences, q, k, v, o, lse);
+            return new Outputs(buffers.floats(o), buffers.floats(lse));
+        }
+
+        /// After [#forward].
+        Gradients backward() {
+            Span dq = output(in.target.dtype(), in.q.length);
+            Span dk = output(in.target.dtype(), in.k.length);
+            Span dv = output(in.target.dtype(), in.v.length);
+            Span dO = input(in.dO);
+            attention.backward(in.shape, in.sequences, q, k, v, o, lse, dO, dq, dk, dv);
+            return new Gradients(buffers.floats(dq), buffers.floats(dk), buffers.floats(dv));
+        }
+
+        @Override
+        public void close() {
+            buffers.close();
+        }
+    }
+
+    private static Shape shape(int heads, int kvHeads, int headDim, boolean causal) {
+        return new Shape(heads, kvHeads, headDim, causal, (float) Math.pow(headDim, -0.5));
+    }
+
+    private static Sequences packed(int... lengths) {
+        int[] cumulative = new int[lengths.length + 1];
+        for (int s = 0; s < lengths.length; s++) {
+            cumulative[s + 1] = cumulative[s] + lengths[s];
+        }
+        return Sequences.packed(cumulative);
+    }
+
+    private static Outputs forward(Inputs in) {
+        try (Operands operands = new Operands(in, 0)) {
+            return operands.forward();
+        }
+    }
+
+    private static double[] exact(float[] values) {
+        double[] result = new double[values.length];
+        for (int i = 0; i < values.length; i++) {
+            result[i] = values[i];
+        }
+        return result;
+    }
+
+    /// Where a query has no keys, its lse counts as 0 on both sides: see [#finite].
+    private static void assertAccurate(Inputs in, Outputs outputs, Gradients gradients) {
+        DType dtype = in.target.dtype();
+        AttentionOracle exactly = new AttentionOracle(in.shape, in.sequences, false);
+        AttentionOracle naively = AttentionOracle.naive(in.shape, in.sequences, dtype);
+        double[] q = exact(in.q);
+        double[] k = exact(in.k);
+        double[] v = exact(in.v);
+        double[] dO = exact(in.dO);
+        AttentionOracle.Forward exact = exactly.forward(q, k, v);
+        AttentionOracle.Forward naive = naively.forward(q, k, v);
+        assertAccurate("o", dtype, exact.o(), naive.o(), outputs.o);
+        assertAccurate("lse", DType.F32, finite(exact.lse()), finite(naive.lse()), outputs.lse);
+        AttentionOracle.Backward exactSlopes = exactly.backward(q, k, v, dO);
+        AttentionOracle.Backward naiveSlopes = naively.backward(q, k, v, dO);
+        assertAccurate("dq", dtype, exactSlopes.dq(), naiveSlopes.dq(), gradients.dq);
+        assertAccurate("dk", dtype, exactSlopes.dk(), naiveSlopes.dk(), gradients.dk);
+        assertAccurate("dv", dtype, exactSlopes.dv(), naiveSlopes.dv(), gradients.dv);
+    }
+
+    private static void assertAccurate(
+            String what, DType dtype, double[] exact, double[] naive, float[] actual) {
+        Oracle.assertAccurate(what, dtype, exact, Oracle.rounded(naive), actual);
+    }
+
+    private static Stream<Arguments> over(Arguments... cases) {
+        return Stream.of(Target.values())
+                .flatMap(target ->
+                        Stream.of(cases)
+                                .map(one -> {
+                                    Object[] rest = one.get();
+                                    Object[] all = new Object[rest.length + 1];
+                                    all[0] = target;
+                                    System.arraycopy(rest, 0, all, 1, rest.length);
+                                    return Arguments.of(all);
+                                }));
+    }
+
+    static Stream<Arguments> shapes() {
+        return over(
+                Arguments.of(2, 2, 128, true),
+                Arguments.of(2, 1, 128, false),
+                Arguments.of(7, 1, 64, true),
+                Arguments.of(2, 2, 64, false),
+                Arguments.of(4, 2, 80, true),
+                Arguments.of(2, 1, 33, false),
+                Arguments.of(2, 1, 32, true),
+                Arguments.of(3, 3, 8, true),
+                Arguments.of(17, 1, 8, false));
+    }
+
+    @ParameterizedTest
+    @MethodSource("shapes")
+    void resultsAndGradientsAreAccurate(
+            Target target, int heads, int kvHeads, int headDim, boolean causal) {
+        Inputs in =
+                Inputs.random(
+                        target, shape(heads, kvHeads, headDim, causal), packed(LENGTHS), headDim);
+        try (Operands operands = new Operands(in, 0)) {
+            assertAccurate(in, operands.forward(), operands.backward());
+        }
+    }
+
+    static Stream<Arguments> masks() {
+        return over(Arguments.of(true), Arguments.of(false));
+    }
+
+    /// Sequences in any order with rows between them that belong to nobody, with more keys than
+    /// queries, without queries, and (where that can be) without keys.
+    @ParameterizedTest
+    @MethodSource("masks")
+    void onlyCoveredRowsAreReadAndWritten(Target target, boolean causal) {
+        Shape shape = shape(6, 2, 64, causal);
+        Sequences sequences =
+                new Sequences(
+                        new int[] {45, 1, 8, 90},
+                        new int[] {37, 5, 0, causal ? 0 : 2},
+                        new int[] {102, 3, 90, 300},
+                        new int[] {140, 80, 10, causal ? 2 : 0});
+        Inputs in = Inputs.random(target, shape, sequences, 61);
+        boolean[] query = covered(sequences.queryStart(), sequences.queryLength(), in.q.length);
+        boolean[] key = covered(sequences.keyStart(), sequences.keyLength(), in.k.length);
+        spoil(in.q, query);
+        spoil(in.dO, query);
+        spoil(in.k, key);
+        spoil(in.v, key);
+        try (Operands operands = new Operands(in, 0)) {
+            Outputs outputs = operands.forward();
+            Gradients gradients = operands.backward();
+            if (!causal) {
+                int row = 90 * 6;
+                for (int i = row; i < row + 12; i++) {
+                    assertThat(outputs.lse[i]).isEqualTo(Float.NEGATIVE_INFINITY);
+                    outputs.lse[i] = 0;
+                }
+            }
+            for (float[] values : new float[][] {outputs.o, outputs.lse, gradients.dq}) {
+                assertOnlyCoveredAreWritten(values, query);
+            }
+            assertOnlyCoveredAreWritten(gradients.dk, key);
+            assertOnlyCoveredAreWritten(gradients.dv, key);
+            assertAccurate(in, outputs, gradients);
+        }
+    }
+
+    private static double[] finite(double[] values) {
+        return Arrays.stream(values).map(x -> Double.isInfinite(x) ? 0 : x).toArray();
+    }
+
+    /// Which rows belong to a sequence; the number of rows is the largest end.
+    private static boolean[] covered(int[] start, int[] length, int elements) {
+        int rows = 0;
+        for (int s = 0; s < start.length; s++) {
+            rows = Math.max(rows, start[s] + length[s]);
+        }
+        assertThat(elements % rows).isZero();
+        boolean[] covered = new boolean[rows];
+        for (int s = 0; s < start.length; s++) {
+            Arrays.fill(covered, start[s], start[s] + length[s], true);
+        }
+        return covered;
+    }
+
+    private static void spoil(float[] values, boolean[] covered) {
+        int width = values.length / covered.length;
+        for (int row = 0; row < covered.length; row++) {
+            if (!covered[row]) {
+                Arrays.fill(values, row * width, (row + 1) * width, Float.NaN);
+            }
+        }
+    }
+
+    /// Rows of nobody are still poisoned; they then become 0, as in the oracle.
+    private static void assertOnlyCoveredAreWritten(float[] values, boolean[] covered) {
+        int width = values.length / covered.length;
+        for (int i = 0; i < values.length; i++) {
+            assertThat(Float.isNaN(values[i])).as("element %d", i).isEqualTo(!covered[i / width]);
+            if (!covered[i / width]) {
+                values[i] = 0;
+            }
+        }
+    }
+
+    static Stream<Arguments> groups() {
+        return over(
+                Arguments.of(2, 2, 128),
+                Arguments.of(7, 1, 128),
+                Arguments.of(6, 1, 64),
+                Arguments.of(2, 1, 33),
+                Arguments.of(20, 1, 16));
+    }
+
+    @ParameterizedTest
+    @MethodSource("groups")
+    void decodingGivesTheBitsOfTheWholeSequence(
+            Target target, int heads, int kvHeads, int headDim) {
+        int length = 197;
+        Shape shape = shape(heads, kvHeads, headDim, true);
+        Inputs in = Inputs.random(target, shape, packed(length), 21);
+        Outputs whole = forward(in);
+        int[] start = new int[length];
+        int[] lengths = new int[length];
+        Arrays.setAll(lengths, i -> i + 1);
+        Outputs all = decode(in, start, lengths, in.q);
+        assertThat(all.o).isEqualTo(whole.o);
+        assertThat(all.lse).isEqualTo(whole.lse);
+        // Behind a step's keys lies what has not been computed yet.
+        int query = 70;
+        int width = in.queryWidth();
+        float[] k = in.k.clone();
+        float[] v = in.v.clone();
+        Arrays.fill(k, (query + 1) * in.keyWidth(), k.length, Float.NaN);
+        Arrays.fill(v, (query + 1) * in.keyWidth(), v.length, Float.NaN);
+        float[] q = Arrays.copyOfRange(in.q, query * width, (query + 1) * width);
+        Inputs cut = new Inputs(target, shape, in.sequences, q, k, v, in.dO);
+        Outputs one = decode(cut, new int[1], new int[] {query + 1}, q);
+        assertThat(one.o)
+                .isEqualTo(Arrays.copyOfRange(whole.o, query * width, query * width + width));
+        assertThat(one.lse)
+                .isEqualTo(Arrays.copyOfRange(whole.lse, query * heads, query * heads + heads));
+    }
+
+    private static Outputs decode(Inputs in, int[] keyStart, int[] keyLength, float[] q) {
+        try (Operands operands = new Operands(in, 0)) {
+            Buffers buffers = operands.buffers;
+            operands.attention.decode(
+                    in.shape,
+                    keyStart.length,
+                    buffers.of(keyStart),
+                    buffers.of(keyLength),
+                    operands.input(q),
+                    operands.k,
+                    operands.v,
+                    operands.o,
+                    operands.lse);
+            return new Outputs(buffers.floats(operands.o), buffers.floats(operands.lse));
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aRecordedDecodeFollowsThePositions(Target target) {
+        Shape shape = shape(4, 2, 64, true);
+        Inputs in = Inputs.random(target, shape, packed(150), 25);
+        int[] starts = {0, 100, 20};
+        int[] lengths = {70, 40, 130};
+        float[] q = Arrays.copyOf(in.q, 3 * in.queryWidth());
+        Inputs step = new Inputs(target, shape, in.sequences, q, in.k, in.v, in.dO);
+        Outputs expected = decode(step, starts, lengths, q);
+        try (Operands operands = new Operands(step, 0)) {
+            Buffers buffers = operands.buffers;
+            Span start = buffers.of(new int[] {0, 0, 0});
+            Span length = buffers.of(new int[] {1, 1, 1});
+            try (Replay replay =
+                    buffers.device()
+                            .record(() ->
+                                    operands.attention.decode(
+                                            shape,
+                                            3,
+                                            start,
+                                            length,
+                                            operands.q,
+                                            operands.k,
+                                            operands.v,
+                                            operands.o,
+                                            operands.lse))) {
+                replay.run();
+                buffers.device().upload(MemorySegment.ofArray(starts), start.buffer(), 0);
+                buffers.device().upload(MemorySegment.ofArray(lengths), length.buffer(), 0);
+                replay.run();
+                assertThat(buffers.floats(operands.o)).isEqualTo(expected.o);
+                assertThat(buffers.floats(operands.lse)).isEqualTo(expected.lse);
+            }
+        }
+    }
+
+    static Stream<Arguments> chunks() {
+        return over(
+                Arguments.of(1),
+                Arguments.of(7),
+                Arguments.of(32),
+                Arguments.of(33),
+                Arguments.of(64),
+                Arguments.of(100));
+    }
+
+    @ParameterizedTest
+    @MethodSource("chunks")
+    void chunkedPrefillGivesTheBitsOfTheWholeSequence(Target target, int chunk) {
+        int length = 197;
+        int heads = 6;
+        Shape shape = shape(heads, 2, 64, true);
+        Inputs in = Inputs.random(target, shape, packed(length), 31);
+        Outputs whole = forward(in);
+        int width = in.queryWidth();
+        for (int from = 0; from < length; from += chunk) {
+            int to = Math.min(length, from + chunk);
+            Sequences part =
+                    new Sequences(
+                            new int[] {0}, new int[] {to - from}, new int[] {0}, new int[] {to});
+            float[] q = Arrays.copyOfRange(in.q, from * width, to * width);
+            Outputs outputs = forward(new Inputs(target, shape, part, q, in.k, in.v, q));
+            assertThat(outputs.o).isEqualTo(Arrays.copyOfRange(whole.o, from * width, to * width));
+            assertThat(outputs.lse)
+                    .isEqualTo(Arrays.copyOfRange(whole.lse, from * heads, to * heads));
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("masks")
+    void aSequenceDoesNotDependOnItsBatch(Target target, boolean causal) {
+        Shape shape = shape(7, 1, 32, causal);
+        Inputs batch = Inputs.random(target, shape, packed(70, 1, 33, 129, 90, 200), 41);
+        Outputs outputs;
+        Gradients gradients;
+        try (Operands operands = new Operands(batch, 0)) {
+            outputs = operands.forward();
+            gradients = operands.backward();
+        }
+        int query = batch.queryWidth();
+        int key = batch.keyWidth();
+        for (int s = 0; s < batch.sequences.count(); s++) {
+            int from = batch.sequences.queryStart()[s];
+            int to = from + batch.sequences.queryLength()[s];
+            Inputs alone =
+                    new Inputs(
+                            target,
+                            shape,
+                            packed(to - from),
+                            Arrays.copyOfRange(batch.q, from * query, to * query),
+                            Arrays.copyOfRange(batch.k, from * key, to * key),
+                            Arrays.copyOfRange(batch.v, from * key, to * key),
+                            Arrays.copyOfRange(batch.dO, from * query, to * query));
+            try (Operands operands = new Operands(alone, 0)) {
+                Outputs one = operands.forward();
+                Gradients slopes = operands.backward();
+                assertThat(one.o)
+                        .isEqualTo(Arrays.copyOfRange(outputs.o, from * query, to * query));
+                assertThat(one.lse).isEqualTo(Arrays.copyOfRange(outputs.lse, from * 7, to * 7));
+                assertThat(slopes.dq)
+                        .isEqualTo(Arrays.copyOfRange(gradients.dq, from * query, to * query));
+                assertThat(slopes.dk)
+                        .isEqualTo(Arrays.copyOfRange(gradients.dk, from * key, to * key));
+                assertThat(slopes.dv)
+                        .isEqualTo(Arrays.copyOfRange(gradients.dv, from * key, to * key));
+            }
+        }
+    }
+
+    /// Neither a second run nor where the operands begin shows in the bits.
+    @ParameterizedTest
+    @MethodSource("masks")
+    void repeatedAndUnalignedCallsGiveTheSameBits(Target target, boolean causal) {
+        Inputs in = Inputs.random(target, shape(14, 2, 128, causal), packed(150, 3, 77), 51);
+        try (Operands operands = new Operands(in, 0);
+                Operands unaligned = new Operands(in, 1)) {
+            Outputs outputs = operands.forward();
+            Gradients gradients = operands.backward();
+            for (Operands again : new Operands[] {operands, unaligned}) {
+                Outputs repeated = again.forward();
+                assertThat(repeated.o).isEqualTo(outputs.o);
+                assertThat(repeated.lse).isEqualTo(outputs.lse);
+                Gradients slopes = again.backward();
+                assertThat(slopes.dq).isEqualTo(gradients.dq);
+                assertThat(slopes.dk).isEqualTo(gradients.dk);
+                assertThat(slopes.dv).isEqualTo(gradients.dv);
+            }
+        }
+    }
+
+    /// A key that can't be seen may hold a score of any size, and large scores don't overflow.
+    @ParameterizedTest
+    @EnumSource
+    void largeScoresDoNotOverflow(Target target) {
+        Shape shape = new Shape(2, 1, 16, true, 1f);
+        Inputs in = Inputs.random(target, shape, packed(200), 71);
+        for (int i = 0; i < in.k.length; i++) {
+            in.k[i] *= 1024;
+        }
+        try (Operands operands = new Operands(in, 0)) {
+            Outputs outputs = operands.forward();
+            Gradients gradients = operands.backward();
+            for (float[] values :
+                    new float[][] {
+                        outputs.o, outputs.lse, gradients.dq, gradients.dk, gradients.dv
+                    }) {
+                for (float value : values) {
+                    assertThat(value).isFinite();
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void wrongExtentsAreRefused(Target target) {
+        Sequences fewKeys =
+                new Sequences(new int[] {0}, new int[] {2}, new int[] {0}, new int[] {1});
+        Shape shape = shape(1, 1, 8, true);
+        Inputs in =
+                new Inputs(
+                        target,
+                        shape,
+                        fewKeys,
+                        new float[16],
+                        new float[16],
+                        new float[16],
+                        new float[16]);
+        assertRefused(in, "causal sequence 0 has 2 queries but 1 keys");
+        Inputs small =
+                new Inputs(
+                        target,
+                        shape,
+                        packed(3),
+                        new float[16],
+                        new float[24],
+                        new float[24],
+                        new float[16]);
+        assertRefused(small, "q holds 16 elements, expected at least 24");
+    }
+
+    private static void assertRefused(Inputs in, String message) {
+        try (Operands operands = new Operands(in, 0)) {
+            assertThatThrownBy(operands::forward)
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage(message);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void whatCudaHasNoKernelForIsRefusedByName(Target target) {
+        assumeTrue(target.isCuda());
+        int most = target.dtype() == DType.BF16 ? 128 : 256;
+        Inputs wide = Inputs.random(target, shape(1, 1, most + 1, true), packed(3), 1);
+        assertRefused(
+                wide,
+                "attention of head dim %d in %s: CUDA has up to %d"
+                        .formatted(most + 1, target.dtype(), most));
+        Inputs flat = Inputs.random(target, new Shape(1, 1, 8, true, 0f), packed(3), 1);
+        assertRefused(flat, "attention of scale 0.0, expected a positive one");
+    }
+}

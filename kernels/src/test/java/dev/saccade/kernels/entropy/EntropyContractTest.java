@@ -1,0 +1,474 @@
+package dev.saccade.kernels.entropy;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.testing.Buffers;
+import dev.saccade.kernels.testing.Target;
+import java.util.Arrays;
+import java.util.SplittableRandom;
+import java.util.function.IntToDoubleFunction;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/// What [Entropy] promises on every device. The operation knows F32 only, so that the BF16 target
+/// is left out.
+@Tag("device")
+class EntropyContractTest {
+    private static final float NONE = Float.NEGATIVE_INFINITY;
+
+    /// A batch of rows.
+    private record Batch(
+            int rows,
+            int vocab,
+            float temperature,
+            float[] logits,
+            int[] targets,
+            byte @Nullable [] banned) {
+
+        /// Rows of normally distributed logits, a tenth of the words banned where there are enough.
+        static Batch random(int rows, int vocab, float temperature, double size) {
+            SplittableRandom random = new SplittableRandom(vocab + 7L * rows);
+            int[] targets = random.ints(rows, 0, vocab).toArray();
+            byte[] banned = null;
+            if (vocab > 8) {
+                banned = new byte[vocab];
+                for (int v = 0; v < vocab; v++) {
+                    banned[v] = (byte) (random.nextInt(10) == 0 ? 1 : 0);
+                }
+                for (int target : targets) {
+                    banned[target] = 0;
+                }
+            }
+            float[] logits = Buffers.normal(vocab + 31L * rows, rows * vocab, size);
+            return new Batch(rows, vocab, temperature, logits, targets, banned);
+        }
+
+        /// One row of given logits.
+        static Batch row(int vocab, int target, IntToDoubleFunction logit) {
+            float[] logits = new float[vocab];
+            for (int v = 0; v < vocab; v++) {
+                logits[v] = (float) logit.applyAsDouble(v);
+            }
+            return new Batch(1, vocab, 1, logits, new int[] {target}, null);
+        }
+
+        double[] scaled(int row) {
+            double[] z = new double[vocab];
+            for (int v = 0; v < vocab; v++) {
+                boolean no = banned != null && banned[v] != 0;
+                z[v] = no ? NONE : logits[row * vocab + v] * (1f / temperature);
+            }
+            return z;
+        }
+
+        Batch only(int row) {
+            return new Batch(
+                    1,
+                    vocab,
+                    temperature,
+                    Arrays.copyOfRange(logits, row * vocab, (row + 1) * vocab),
+                    new int[] {targets[row]},
+                    banned);
+        }
+    }
+
+    /// Results of a forward pass.
+    private static final class Result {
+        private final float[] logProb;
+        private final float[] entropy;
+        private final float[] lse;
+
+        Result(float[] logProb, float[] entropy, float[] lse) {
+            this.logProb = logProb;
+            this.entropy = entropy;
+            this.lse = lse;
+        }
+    }
+
+    private record Exact(double logProb, double entropy, double lse) {
+        static Exact of(double[] z, int target) {
+            double max = Arrays.stream(z).max().orElseThrow();
+            double sum = 0;
+            double weighted = 0;
+            for (double x : z) {
+                double e = StrictMath.exp(x - max);
+                sum += e;
+                weighted += e == 0 ? 0 : e * (x - max);
+            }
+            double logSum = StrictMath.log(sum);
+            return new Exact(z[target] - max - logSum, logSum - weighted / sum, max + logSum);
+        }
+    }
+
+    /// Values that begin `shift` elements into their memory, so that rows lie at any address.
+    private static Span shifted(Buffers buffers, int shift, float[] values) {
+        float[] padded = new float[values.length + shift];
+        System.arraycopy(values, 0, padded, shift, values.length);
+        return buffers.of(padded).slice(shift, values.length);
+    }
+
+    private static @Nullable Span bans(Buffers buffers, Batch batch) {
+        return batch.banned == null ? null : buffers.of(batch.banned);
+    }
+
+    private static Result forward(Target target, Batch batch, int shift) {
+        try (Buffers buffers = target.open()) {
+            return forward(buffers, batch, shift);
+        }
+    }
+
+    private static Result forward(Buffers buffers, Batch batch, int shift) {
+        Span logProb = buffers.poison(batch.rows);
+        Span entropy = buffers.poison(batch.rows);
+        Span lse = buffers.poison(batch.rows);
+        Entropy.on(buffers.device())
+                .forward(
+                        batch.rows,
+                        batch.vocab,
+                        batch.temperature,
+                        shifted(buffers, shift, batch.logits),
+                        buffers.of(batch.targets),
+                        bans(buffers, batch),
+                        logProb,
+                        entropy,
+                        lse);
+        return new Result(buffers.floats(logProb), buffers.floats(entropy), buffers.floats(lse));
+    }
+
+    private static float[] backward(
+            Target target,
+            Batch batch,
+            int shift,
+            float @Nullable [] dLogProb,
+            float @Nullable [] dEntropy) {
+        try (Buffers buffers = target.open()) {
+            Span out = buffers.poison(batch.rows * batch.vocab);
+            backward(
+                    buffers, batch, shifted(buffers, shift, batch.logits), dLogProb, dEntropy, out);
+            return buffers.floats(out);
+        }
+    }
+
+    private static void backward(
+            Buffers buffers,
+            Batch batch,
+            Span logits,
+            float @Nullable [] dLogProb,
+            float @Nullable [] dEntropy,
+            Span out) {
+        Result forward = forward(buffers, batch, 0);
+        Entropy.on(buffers.device())
+                .backward(
+                        batch.rows,
+                        batch.vocab,
+                        batch.temperature,
+                        logits,
+                        buffers.of(batch.targets),
+                        bans(buffers, batch),
+                        buffers.of(forward.entropy),
+                        buffers.of(forward.lse),
+                        dLogProb == null ? null : buffers.of(dLogProb),
+                        dEntropy == null ? null : buffers.of(dEntropy),
+                        out);
+    }
+
+    private static void near(String what, double got, double wanted, double relative) {
+        assertThat(Math.abs(got - wanted))
+                .as("%s: %s for %s", what, got, wanted)
+                .isLessThanOrEqualTo(relative * (1 + Math.abs(wanted)));
+    }
+
+    private static void isExact(Target target, Batch batch) {
+        Result result = forward(target, batch, 0);
+        for (int row = 0; row < batch.rows; row++) {
+            Exact exact = Exact.of(batch.scaled(row), batch.targets[row]);
+            near("logProb", result.logProb[row], exact.logProb, 2e-6);
+            near("entropy", result.entropy[row], exact.entropy, 2e-6);
+            near("lse", result.lse[row], exact.lse, 4e-7);
+        }
+    }
+
+    static Stream<Arguments> sizes() {
+        return Stream.of(Target.CPU_F32, Target.CUDA_F32)
+                .flatMap(target ->
+                        Stream.of(
+                                Arguments.of(target, 5, 1, 1f, 3.0),
+                                Arguments.of(target, 300, 7, 1f, 3.0),
+                                Arguments.of(target, 9, 31, 0.7f, 3.0),
+                                Arguments.of(target, 9, 33, 1.3f, 30.0),
+                                Arguments.of(target, 33, 136, 1f, 5.0),
+                                Arguments.of(target, 7, 1000, 0.6f, 10.0),
+                                Arguments.of(target, 3, 512, 1f, 3.0),
+                                Arguments.of(target, 3, 513, 1f, 3.0),
+                                Arguments.of(target, 6, 1000, 1f, 10000.0),
+                                Arguments.of(target, 5, 4097, 1f, 1e-30),
+                                Arguments.of(target, 3, 8191, 1f, 3.0),
+                                Arguments.of(target, 2, 8192, 1f, 3.0),
+                                Arguments.of(target, 2, 8193, 1f, 3.0),
+                                Arguments.of(target, 3, 9001, 1f, 100.0),
+                                Arguments.of(target, 2, 151_674, 1f, 4.0),
+                                Arguments.of(target, 2, 151_674, 1f, 0.001),
+                                Arguments.of(target, 2, 151_674, 0.9f, 10000.0)));
+    }
+
+    @ParameterizedTest
+    @MethodSource("sizes")
+    void forwardIsExact(Target target, int rows, int vocab, float temperature, double size) {
+        isExact(target, Batch.random(rows, vocab, temperature, size));
+    }
+
+    /// Uniform, almost one-hot, a ramp, two words far from the rest, large offsets.
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void extremeRowsAreExact(Target target) {
+        for (int vocab : new int[] {1, 7, 33, 1000, 8191, 20_000}) {
+            int last = vocab - 1;
+            isExact(target, Batch.row(vocab, last, _ -> 0));
+            isExact(target, Batch.row(vocab, last, _ -> 12_345.678));
+            isExact(target, Batch.row(vocab, 0, v -> v == last ? 60 : 0));
+            isExact(target, Batch.row(vocab, last, v -> v == last ? 1e4 : -1e4));
+            isExact(target, Batch.row(vocab, last / 2, v -> v * -0.01));
+            isExact(target, Batch.row(vocab, last / 2, v -> v * 0.5 - 3000));
+            isExact(target, Batch.row(vocab, 0, v -> v == 0 || v == last ? 20 : -20));
+            isExact(target, Batch.row(vocab, 0, v -> v % 2 == 0 ? 0 : NONE));
+            isExact(target, Batch.row(vocab, last, v -> v == last ? 3 : NONE));
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void aRowHasTheSameBitsInAnyBatchAtAnyAddress(Target target) {
+        for (int vocab : new int[] {1, 7, 136, 1000, 5003, 20_001}) {
+            int rows = vocab > 5003 ? 11 : 37;
+            Batch batch = Batch.random(rows, vocab, 0.9f, 4);
+            Result all = forward(target, batch, 0);
+            Result again = forward(target, batch, 3);
+            assertThat(again.logProb).isEqualTo(all.logProb);
+            assertThat(again.entropy).isEqualTo(all.entropy);
+            assertThat(again.lse).isEqualTo(all.lse);
+            float[] up = Buffers.normal(3, rows, 1);
+            float[] gradient = backward(target, batch, 0, up, up);
+            assertThat(backward(target, batch, 1, up, up)).isEqualTo(gradient);
+            for (int row = 0; row < rows; row += 5) {
+                Result own = forward(target, batch.only(row), 1);
+                assertThat(own.logProb[0]).isEqualTo(all.logProb[row]);
+                assertThat(own.entropy[0]).isEqualTo(all.entropy[row]);
+                assertThat(own.lse[0]).isEqualTo(all.lse[row]);
+                float[] ownUp = {up[row]};
+                assertThat(backward(target, batch.only(row), 2, ownUp, ownUp))
+                        .isEqualTo(Arrays.copyOfRange(gradient, row * vocab, (row + 1) * vocab));
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void infiniteAndBannedWordsCarryNothing(Target target) {
+        float inf = Float.POSITIVE_INFINITY;
+        float nan = Float.NaN;
+        float[] logits = {
+            1, NONE, 2, 0, // a word without probability
+            NONE, NONE, NONE, 0, // only a banned word has a logit
+            5, 1, 1, nan, // a banned NaN
+            1, 2, nan, 0, // an allowed NaN
+            1, 2, inf, 0, //
+            3, 3, 3, 50, // the target is banned
+            nan, NONE, nan, 0, // NaN and nothing else
+        };
+        byte[] bannedHere = {0, 0, 0, 1};
+        // The same rows with words between them that carry nothing: every kernel's size.
+        for (int stride : new int[] {1, 300, 2000, 5000}) {
+            int vocab = 4 * stride;
+            byte[] banned = new byte[vocab];
+            float[] spread = new float[7 * vocab];
+            Arrays.fill(spread, NONE);
+            for (int i = 0; i < logits.length; i++) {
+                spread[i * stride] = logits[i];
+                banned[i % 4 * stride] = bannedHere[i % 4];
+            }
+            int[] targets = {2 * stride, 0, stride, 0, 0, 3 * stride, 0};
+            Batch batch = new Batch(7, vocab, 1, spread, targets, banned);
+            Result result = forward(target, batch, 0);
+            for (int row : new int[] {0, 2}) {
+                Exact exact = Exact.of(batch.scaled(row), targets[row]);
+                near("logProb", result.logProb[row], exact.logProb, 1e-6);
+                near("entropy", result.entropy[row], exact.entropy, 1e-6);
+            }
+            assertThat(result.logProb[1]).isEqualTo(NONE);
+            assertThat(result.entropy[1]).isEqualTo(0f);
+            assertThat(result.lse[1]).isEqualTo(NONE);
+            for (int row : new int[] {3, 4, 6}) {
+                assertThat(result.logProb[row]).isNaN();
+                assertThat(result.entropy[row]).isNaN();
+                assertThat(result.lse[row]).isNaN();
+            }
+            assertThat(result.logProb[5]).isEqualTo(NONE);
+            near("entropy", result.entropy[5], StrictMath.log(3), 1e-6);
+
+            float[] up = {1, 1, 1, 1, 1, 1, 1};
+            float[] gradient = backward(target, batch, 0, up, up);
+            for (int row : new int[] {0, 1, 2, 5}) {
+                int wrong = 0;
+                for (int v = 0; v < vocab; v++) {
+                    float g = gradient[row * vocab + v];
+                    boolean nothing = row == 1 || banned[v] != 0 || spread[row * vocab + v] == NONE;
+                    wrong += nothing ? (g == 0 ? 0 : 1) : (Float.isFinite(g) ? 0 : 1);
+                }
+                assertThat(wrong).as("row %d", row).isZero();
+            }
+            assertThat(gradient[3 * vocab]).isNaN();
+        }
+    }
+
+    static Stream<Arguments> gradientSizes() {
+        return Stream.of(Target.CPU_F32, Target.CUDA_F32)
+                .flatMap(target ->
+                        Stream.of(
+                                Arguments.of(target, 3, 1, 1f),
+                                Arguments.of(target, 40, 7, 0.7f),
+                                Arguments.of(target, 5, 136, 1f),
+                                Arguments.of(target, 2, 1000, 1.4f),
+                                Arguments.of(target, 3, 4111, 1f),
+                                Arguments.of(target, 2, 8195, 1f),
+                                Arguments.of(target, 2, 151_674, 1f)));
+    }
+
+    @ParameterizedTest
+    @MethodSource("gradientSizes")
+    void gradientIsExact(Target target, int rows, int vocab, float temperature) {
+        Batch batch = Batch.random(rows, vocab, temperature, 3);
+        float[] upLogProb = Buffers.normal(5, rows, 1);
+        float[] upEntropy = Buffers.normal(6, rows, 1);
+        float[] gradient = backward(target, batch, 0, upLogProb, upEntropy);
+        float inverse = 1f / temperature;
+        for (int row = 0; row < rows; row++) {
+            double[] z = batch.scaled(row);
+            Exact exact = Exact.of(z, batch.targets[row]);
+            double worst = 0;
+            for (int v = 0; v < vocab; v++) {
+                double logP = z[v] - exact.lse;
+                double p = StrictMath.exp(logP);
+                double wanted = z[v] == NONE ? 0 : -upEntropy[row] * p * (logP + exact.entropy);
+                wanted += upLogProb[row] * ((v == batch.targets[row] ? 1 : 0) - p);
+                wanted *= inverse;
+                double allowed = 2e-4 * p + 2e-7 * Math.abs(wanted) + 1e-12;
+                double error = Math.abs(gradient[row * vocab + v] - wanted) / allowed;
+                worst = Double.isNaN(error) ? error : Math.max(worst, error);
+            }
+            assertThat(worst).as("error / tolerance").isLessThanOrEqualTo(1);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void eitherGradientMayBeMissingAndTheLogitsMayBeOverwritten(Target target) {
+        for (int vocab : new int[] {7, 136, 8197}) {
+            Batch batch = Batch.random(3, vocab, 1, 4);
+            float[] up = {1, 2, 3};
+            float[] zero = new float[3];
+            float[] both = backward(target, batch, 0, up, up);
+            assertThat(backward(target, batch, 0, up, null))
+                    .isEqualTo(backward(target, batch, 0, up, zero));
+            assertThat(backward(target, batch, 0, null, up))
+                    .isEqualTo(backward(target, batch, 0, zero, up));
+            assertThat(backward(target, batch, 0, null, null)).isEqualTo(new float[3 * vocab]);
+            try (Buffers buffers = target.open()) {
+                Span inPlace = shifted(buffers, 1, batch.logits);
+                backward(buffers, batch, inPlace, up, up, inPlace);
+                assertThat(buffers.floats(inPlace)).isEqualTo(both);
+            }
+        }
+    }
+
+    /// A BF16 gradient is the F32 one rounded.
+    @ParameterizedTest
+    @EnumSource(names = {"CUDA_F32"})
+    void theGradientMayBeBf16(Target target) {
+        float[] up = {1, -2, 3};
+        for (int vocab : new int[] {7, 136, 8197, 20_000}) {
+            Batch batch = Batch.random(3, vocab, 1, 4);
+            float[] wide = backward(target, batch, 0, up, up);
+            for (int shift = 0; shift < 4; shift++) {
+                try (Buffers buffers = target.open()) {
+                    Span logits = shifted(buffers, shift, batch.logits);
+                    Span out = buffers.poison(DType.BF16, 3 * vocab + 1);
+                    Span narrow = out.slice(shift % 2, 3L * vocab);
+                    backward(buffers, batch, logits, up, up, narrow);
+                    assertThat(buffers.floats(narrow)).isEqualTo(Buffers.rounded(DType.BF16, wide));
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void entropyAndLseAreOptionalAndNothingElseIsWritten(Target target) {
+        for (int vocab : new int[] {136, 2000, 9000}) {
+            Batch batch = Batch.random(3, vocab, 1, 4);
+            try (Buffers buffers = target.open()) {
+                Span logProb = buffers.poison(5);
+                Entropy.on(buffers.device())
+                        .forward(
+                                3,
+                                vocab,
+                                1,
+                                buffers.of(batch.logits),
+                                buffers.of(batch.targets),
+                                bans(buffers, batch),
+                                logProb.slice(1, 3),
+                                null,
+                                null);
+                float[] written = buffers.floats(logProb);
+                assertThat(written[0]).isNaN();
+                assertThat(written[4]).isNaN();
+                assertThat(Arrays.copyOfRange(written, 1, 4))
+                        .containsExactly(forward(target, batch, 0).logProb);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void noRowsAreNothing(Target target) {
+        Batch none = new Batch(0, 9000, 1, new float[0], new int[0], null);
+        assertThat(forward(target, none, 1).logProb).isEmpty();
+        assertThat(backward(target, none, 1, new float[0], null)).isEmpty();
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void aTargetOutsideTheVocabularyIsAnError(Target target) {
+        target.open().close();
+        for (int wrong : new int[] {-1, 3}) {
+            Batch batch = new Batch(2, 3, 1, new float[6], new int[] {0, wrong}, null);
+            assertThatThrownBy(() -> forward(target, batch, 0))
+                    .isInstanceOf(
+                            target.isCuda()
+                                    ? IndexOutOfBoundsException.class
+                                    : IllegalArgumentException.class)
+                    .hasMessageContaining(Integer.toString(wrong));
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void operandsAreChecked(Target target) {
+        target.open().close();
+        Batch cold = new Batch(1, 3, 0, new float[3], new int[1], null);
+        assertThatThrownBy(() -> forward(target, cold, 0))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("temperature 0");
+        Batch tooShort = new Batch(2, 3, 1, new float[5], new int[2], null);
+        assertThatThrownBy(() -> forward(target, tooShort, 0))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("logits holds 5");
+    }
+}
