@@ -19,7 +19,8 @@ public final class Stream {
         });
     }
 
-    long handle() {
+    /// The driver's handle, CUstream: for libraries that queue their own work here.
+    public long handle() {
         return handle;
     }
 
