@@ -10,12 +10,14 @@ import dev.saccade.kernels.testing.Placed;
 import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /// Pixel unshuffle on every device, by its formula.
+@Tag("device")
 class PixelUnshuffleContractTest {
 
     static Stream<Arguments> sizes() {

@@ -10,6 +10,7 @@ import dev.saccade.kernels.testing.Placed;
 import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -17,6 +18,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// The patch embedding on every device: copies round once, sums are one F32 chain in tile order, so
 /// there is only one right answer.
+@Tag("device")
 class PatchContractTest {
 
     private static Stream<Arguments> cases(int[][] sizes) {

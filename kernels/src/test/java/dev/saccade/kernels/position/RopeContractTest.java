@@ -11,6 +11,7 @@ import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -18,6 +19,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// The rotation on every device: a product and a fused multiply-add for each element, so there is
 /// only one right answer.
+@Tag("device")
 class RopeContractTest {
     private static final double THETA = 1_000_000;
     private static final int TABLE_ROWS = 300;
