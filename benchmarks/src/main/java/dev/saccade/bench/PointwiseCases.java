@@ -239,7 +239,8 @@ final class PointwiseCases {
                                 weight.set(0),
                                 gradient.set(0),
                                 first.set(0),
-                                second.set(0)),
+                                second.set(0),
+                                null),
                 () -> {
                     bench.reset(weight);
                     bench.reset(first);
