@@ -79,4 +79,31 @@ __device__ __forceinline__ float log_one_plus_in_range(float f) {
   return log_of_parts(e == 0 ? f : __fsub_rn(fraction, 1.0f), small_int_to_float(e));
 }
 
+// The error function. NaN stays.
+__device__ __forceinline__ float erf_of(float x) {
+  const float size = fabsf(x);
+  if (size < 1.0f) {
+    const float t = __fmul_rn(x, x);
+    float p = __fmaf_rn(7.853876e-05f, t, -0.00080101984f);
+    p = __fmaf_rn(p, t, 0.005188328f);
+    p = __fmaf_rn(p, t, -0.026853813f);
+    p = __fmaf_rn(p, t, 0.112835854f);
+    p = __fmaf_rn(p, t, -0.37612626f);
+    p = __fmaf_rn(p, t, 0.12837917f);
+    return __fmaf_rn(x, p, x);
+  }
+  const float d = __fsub_rn(size > 4.0f ? 4.0f : size, 2.5f);
+  float h = __fmaf_rn(1.1342006e-05f, d, 3.083485e-05f);
+  h = __fmaf_rn(h, d, -0.00019435197f);
+  h = __fmaf_rn(h, d, -2.2239794e-05f);
+  h = __fmaf_rn(h, d, 0.002643443f);
+  h = __fmaf_rn(h, d, -0.0064768344f);
+  h = __fmaf_rn(h, d, -0.012256829f);
+  h = __fmaf_rn(h, d, 0.09365207f);
+  h = __fmaf_rn(h, d, -0.19006316f);
+  h = __fmaf_rn(h, d, 0.14203185f);
+  const float square = __fmul_rn(h, h);
+  return copysignf(__fmaf_rn(square, -square, 1.0f), x);
+}
+
 }  // namespace saccade

@@ -1,6 +1,8 @@
 // Element types, 16-byte accesses and fixed reduction trees: what the kernels of every operation share.
 #pragma once
 
+#include "elementary.cuh"
+
 #include <cuda_bf16.h>
 #include <cstdint>
 
@@ -110,23 +112,23 @@ template <typename V> __device__ __forceinline__ V block_sum(V x, V* scratch) {
   return x;
 }
 
-// The activations, the same bits wherever they are fused: no operation may be contracted with a
-// neighbour.
+// The activations, the same bits wherever they are fused and on the CPU: no operation may be
+// contracted with a neighbour.
 
 // z/2 (1 + erf(z / sqrt 2)).
 __device__ __forceinline__ float gelu(float z) {
-  return __fmul_rn(__fmul_rn(z, 0.5f), __fadd_rn(erff(__fmul_rn(z, 0.70710677f)), 1.0f));
+  return __fmul_rn(__fmul_rn(z, 0.5f), __fadd_rn(erf_of(__fmul_rn(z, 0.70710677f)), 1.0f));
 }
 
 // Its derivative: Phi(z) + z phi(z), the normal distribution and density.
 __device__ __forceinline__ float gelu_derivative(float z) {
-  const float distribution = __fmul_rn(__fadd_rn(erff(__fmul_rn(z, 0.70710677f)), 1.0f), 0.5f);
-  const float density = __fmul_rn(expf(__fmul_rn(__fmul_rn(z, z), -0.5f)), 0.3989423f);
+  const float distribution = __fmul_rn(__fadd_rn(erf_of(__fmul_rn(z, 0.70710677f)), 1.0f), 0.5f);
+  const float density = __fmul_rn(exp_of(__fmul_rn(__fmul_rn(z, z), -0.5f)), 0.3989423f);
   return __fmaf_rn(z, density, distribution);
 }
 
 // 1 + e^-x, the divisor of the logistic function.
-__device__ __forceinline__ float logistic_divisor(float x) { return __fadd_rn(expf(-x), 1.0f); }
+__device__ __forceinline__ float logistic_divisor(float x) { return __fadd_rn(exp_of(-x), 1.0f); }
 
 // x / (1 + e^-x).
 __device__ __forceinline__ float silu(float x) { return __fdiv_rn(x, logistic_divisor(x)); }

@@ -1,13 +1,72 @@
 package dev.saccade.bench;
 
+import dev.saccade.bench.peer.Peers;
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.CudaException;
+import dev.saccade.engine.CudaProbe;
+import dev.saccade.engine.InputException;
 import java.io.IOException;
+import java.io.PrintStream;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
 
-/// `./saccade bench [PATTERN]`: JMH's own command line on the suites of this jar.
+/// `./saccade bench`: the table of a device (`--table`), the peers found here (`--peers`), and
+/// otherwise JMH's own command line on the suites of this jar.
 public final class BenchMain {
+    private static final String CUDA_SUITES = "dev\\.saccade\\.bench\\.cuda\\..*";
+
     private BenchMain() {}
 
-    /// Runs JMH; its options work as they are (`-h` lists them).
+    /// Runs what the arguments ask for; JMH's options work as they are (`-h` lists them).
     public static void main(String[] arguments) throws IOException {
-        org.openjdk.jmh.Main.main(arguments);
+        List<String> words = new ArrayList<>(Arrays.asList(arguments));
+        try {
+            if (words.remove("--table")) {
+                System.exit(table(words, System.out));
+            } else if (words.contains("--peers")) {
+                peers(System.out);
+            } else {
+                suites(arguments);
+            }
+        } catch (InputException e) {
+            System.err.println("saccade: " + e.getMessage());
+            System.exit(2);
+        } catch (CudaException e) {
+            System.err.println("saccade: " + e.getMessage());
+            System.exit(1);
+        }
+    }
+
+    private static int table(List<String> words, PrintStream out) {
+        if (words.contains("--help") || words.contains("-h")) {
+            out.print(DeviceTable.USAGE);
+            return 0;
+        }
+        return DeviceTable.run(words, out);
+    }
+
+    private static void peers(PrintStream out) {
+        CudaProbe probe = CudaDevice.probe();
+        if (!probe.usable()) {
+            out.println("none: peers run on CUDA devices, and " + probe.reason());
+            return;
+        }
+        try (CudaDevice device = CudaDevice.open(0);
+                Peers peers = Peers.open(device)) {
+            peers.describe().forEach(out::println);
+        }
+    }
+
+    private static void suites(String[] arguments) throws IOException {
+        List<String> all = new ArrayList<>(Arrays.asList(arguments));
+        CudaProbe probe = CudaDevice.probe();
+        boolean runs =
+                all.stream().noneMatch(word -> word.equals("-h") || word.startsWith("-l"));
+        if (runs && !probe.usable()) {
+            System.err.println("saccade: CUDA suites are left out: " + probe.reason());
+            all.addAll(List.of("-e", CUDA_SUITES));
+        }
+        org.openjdk.jmh.Main.main(all.toArray(String[]::new));
     }
 }

@@ -1,0 +1,460 @@
+package dev.saccade.bench;
+
+import dev.saccade.bench.peer.Work;
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.attention.Attention;
+import java.util.Arrays;
+
+/// Attention over equally long sequences. The arithmetic counted is that of the scores a query
+/// sees: `4 * headDim` for each forward, 2.5 times that backward.
+final class AttentionCases {
+    private static final int SAMPLES = 6;
+    private static final double BACKWARD = 2.5;
+
+    private AttentionCases() {}
+
+    /// The extents of a case, with its checks.
+    private record Extents(
+            Workbench bench,
+            DType dtype,
+            Attention.Shape shape,
+            int batch,
+            int queries,
+            int keys) {
+
+        static Extents of(Case work, Workbench bench, boolean causal, int queries, int keys) {
+            int headDim = work.integer("head_dim");
+            Attention.Shape shape =
+                    new Attention.Shape(
+                            work.integer("heads"),
+                            work.integer("kv_heads"),
+                            headDim,
+                            causal,
+                            (float) (1 / Math.sqrt(headDim)));
+            return new Extents(
+                    bench, work.dtype(), shape, work.integer("batch"), queries, keys);
+        }
+
+        static Extents self(Case work, Workbench bench) {
+            int length = work.integer("length");
+            return of(work, bench, work.flag("causal"), length, length);
+        }
+
+        long rows() {
+            return (long) batch * queries;
+        }
+
+        long queryElements() {
+            return rows() * shape.heads() * shape.headDim();
+        }
+
+        long keyElements() {
+            return (long) batch * keys * shape.kvHeads() * shape.headDim();
+        }
+
+        long statistics() {
+            return rows() * shape.heads();
+        }
+
+        Attention.Sequences sequences() {
+            return new Attention.Sequences(
+                    starts(queries), lengths(queries), starts(keys), lengths(keys));
+        }
+
+        private int[] starts(int length) {
+            int[] starts = new int[batch];
+            Arrays.setAll(starts, s -> s * length);
+            return starts;
+        }
+
+        private int[] lengths(int length) {
+            int[] lengths = new int[batch];
+            Arrays.fill(lengths, length);
+            return lengths;
+        }
+
+        /// Forward arithmetic.
+        double flops() {
+            double pairs =
+                    shape.causal()
+                            ? queries * (keys - (queries - 1) / 2.0)
+                            : (double) queries * keys;
+            return 4.0 * shape.headDim() * shape.heads() * batch * pairs;
+        }
+
+        /// The index in q and o of a query's head.
+        long queryAt(int sequence, int query, int head) {
+            long row = (long) sequence * queries + query;
+            return (row * shape.heads() + head) * shape.headDim();
+        }
+
+        /// The index in k and v of a key's head.
+        long keyAt(int sequence, int key, int kvHead) {
+            long row = (long) sequence * keys + key;
+            return (row * shape.kvHeads() + kvHead) * shape.headDim();
+        }
+
+        int seen(int query) {
+            return shape.causal() ? keys - queries + query + 1 : keys;
+        }
+
+        double score(Operand q, Operand k, int sequence, int query, int head, int key) {
+            long queryAt = queryAt(sequence, query, head);
+            long keyAt = keyAt(sequence, key, kvHead(head));
+            double sum = 0;
+            for (int d = 0; d < shape.headDim(); d++) {
+                sum += q.value(queryAt + d) * k.value(keyAt + d);
+            }
+            return sum * shape.scale();
+        }
+
+        int kvHead(int head) {
+            return head / (shape.heads() / shape.kvHeads());
+        }
+
+        /// bf16 rounds the probabilities before they meet v.
+        double slack() {
+            return dtype == DType.BF16 ? 0x1p-7 : 0x1p-18;
+        }
+
+        void compareForward(Operand q, Operand k, Operand v, Span o, Span lse) {
+            for (int sample = 0; sample < SAMPLES; sample++) {
+                int sequence = (int) bench.draw((long) batch);
+                int query =
+                        sample == 0 ? queries - 1 : (int) bench.draw((long) queries);
+                int head = (int) bench.draw((long) shape.heads());
+                double[] scores = new double[seen(query)];
+                double largest = Double.NEGATIVE_INFINITY;
+                for (int key = 0; key < scores.length; key++) {
+                    scores[key] = score(q, k, sequence, query, head, key);
+                    largest = Math.max(largest, scores[key]);
+                }
+                double sum = 0;
+                for (int key = 0; key < scores.length; key++) {
+                    scores[key] = Math.exp(scores[key] - largest);
+                    sum += scores[key];
+                }
+                long at = queryAt(sequence, query, head);
+                float[] got = bench.read(o, at, shape.headDim());
+                for (int d = 0; d < shape.headDim(); d++) {
+                    double exact = 0;
+                    double magnitude = 0;
+                    for (int key = 0; key < scores.length; key++) {
+                        double term =
+                                scores[key]
+                                        / sum
+                                        * v.value(keyAt(sequence, key, kvHead(head)) + d);
+                        exact += term;
+                        magnitude += Math.abs(term);
+                    }
+                    Workbench.require(
+                            "o of query %d, head %d, element %d".formatted(query, head, d),
+                            dtype,
+                            got[d],
+                            exact,
+                            magnitude,
+                            slack());
+                }
+                if (lse.length() > 1) {
+                    double exact = largest + Math.log(sum);
+                    Workbench.require(
+                            "lse of query %d, head %d".formatted(query, head),
+                            DType.F32,
+                            bench.read(lse, at / shape.headDim()),
+                            exact,
+                            1 + Math.abs(exact),
+                            0x1p-16);
+                }
+            }
+        }
+    }
+
+    /// `op=attention dtype heads kv_heads head_dim batch length causal`.
+    static PreparedCase forward(Case work, Workbench bench) {
+        Attention attention = Attention.on(bench.device());
+        Extents extents = Extents.self(work, bench);
+        Attention.Sequences sequences = extents.sequences();
+        DType dtype = extents.dtype;
+        long bytes =
+                dtype.bytes() * 2 * (extents.queryElements() + extents.keyElements())
+                        + 4 * extents.statistics();
+        int sets = bench.sets(bytes);
+        Operand q = bench.normal(dtype, extents.queryElements(), sets);
+        Operand k = bench.normal(dtype, extents.keyElements(), sets);
+        Operand v = bench.normal(dtype, extents.keyElements(), sets);
+        Operand o = bench.empty(dtype, extents.queryElements(), sets);
+        Operand lse = bench.empty(DType.F32, extents.statistics(), sets);
+        Operand none = bench.empty(DType.F32, 1, 1);
+        return PreparedCase.of(
+                extents.flops(),
+                bytes,
+                sets,
+                set ->
+                        attention.forward(
+                                extents.shape,
+                                sequences,
+                                q.set(set),
+                                k.set(set),
+                                v.set(set),
+                                o.set(set),
+                                lse.set(set)),
+                () -> {
+                    bench.reset(o);
+                    bench.reset(lse);
+                },
+                () -> extents.compareForward(q, k, v, o.set(0), lse.set(0)),
+                dtype != DType.BF16
+                        ? null
+                        : new PreparedCase.ForPeers(
+                                new Work.Attend(
+                                        extents.batch,
+                                        extents.shape.heads(),
+                                        extents.shape.kvHeads(),
+                                        extents.shape.headDim(),
+                                        extents.queries,
+                                        extents.keys,
+                                        extents.shape.causal(),
+                                        extents.shape.scale()),
+                                set ->
+                                        new long[] {
+                                            q.set(set).address(),
+                                            k.set(set).address(),
+                                            v.set(set).address(),
+                                            o.set(set).address(),
+                                            lse.set(set).address()
+                                        },
+                                // A peer keeps its statistics in another order.
+                                () -> extents.compareForward(q, k, v, o.set(0), none.set(0))));
+    }
+
+    /// `op=attention_decode dtype heads kv_heads head_dim batch keys`: one new query for each
+    /// sequence.
+    static PreparedCase decode(Case work, Workbench bench) {
+        Attention attention = Attention.on(bench.device());
+        Extents extents = Extents.of(work, bench, true, 1, work.integer("keys"));
+        DType dtype = extents.dtype;
+        long bytes =
+                dtype.bytes() * 2 * (extents.queryElements() + extents.keyElements())
+                        + 4 * extents.statistics();
+        int sets = bench.sets(bytes);
+        Operand q = bench.normal(dtype, extents.queryElements(), sets);
+        Operand k = bench.normal(dtype, extents.keyElements(), sets);
+        Operand v = bench.normal(dtype, extents.keyElements(), sets);
+        Operand o = bench.empty(dtype, extents.queryElements(), sets);
+        Operand lse = bench.empty(DType.F32, extents.statistics(), sets);
+        Attention.Sequences sequences = extents.sequences();
+        Span keyStart = bench.integers(sequences.keyStart());
+        Span keyLength = bench.integers(sequences.keyLength());
+        return PreparedCase.of(
+                extents.flops(),
+                bytes,
+                sets,
+                set ->
+                        attention.decode(
+                                extents.shape,
+                                extents.batch,
+                                keyStart,
+                                keyLength,
+                                q.set(set),
+                                k.set(set),
+                                v.set(set),
+                                o.set(set),
+                                lse.set(set)),
+                () -> {
+                    bench.reset(o);
+                    bench.reset(lse);
+                },
+                () -> extents.compareForward(q, k, v, o.set(0), lse.set(0)),
+                null);
+    }
+
+    /// `op=attention_backward dtype heads kv_heads head_dim batch length causal`.
+    static PreparedCase backward(Case work, Workbench bench) {
+        Attention attention = Attention.on(bench.device());
+        Extents extents = Extents.self(work, bench);
+        Attention.Sequences sequences = extents.sequences();
+        DType dtype = extents.dtype;
+        long bytes =
+                dtype.bytes() * 4 * (extents.queryElements() + extents.keyElements())
+                        + 4 * extents.statistics();
+        int sets = bench.sets(bytes);
+        Operand q = bench.normal(dtype, extents.queryElements(), sets);
+        Operand k = bench.normal(dtype, extents.keyElements(), sets);
+        Operand v = bench.normal(dtype, extents.keyElements(), sets);
+        Operand dO = bench.normal(dtype, extents.queryElements(), sets);
+        Operand o = bench.empty(dtype, extents.queryElements(), sets);
+        Operand lse = bench.empty(DType.F32, extents.statistics(), sets);
+        Operand dq = bench.empty(dtype, extents.queryElements(), sets);
+        Operand dk = bench.empty(dtype, extents.keyElements(), sets);
+        Operand dv = bench.empty(dtype, extents.keyElements(), sets);
+        for (int set = 0; set < sets; set++) {
+            attention.forward(
+                    extents.shape,
+                    sequences,
+                    q.set(set),
+                    k.set(set),
+                    v.set(set),
+                    o.set(set),
+                    lse.set(set));
+        }
+        Gradients gradients = new Gradients(extents, q, k, v, dO, o, lse);
+        return PreparedCase.of(
+                BACKWARD * extents.flops(),
+                bytes,
+                sets,
+                set ->
+                        attention.backward(
+                                extents.shape,
+                                sequences,
+                                q.set(set),
+                                k.set(set),
+                                v.set(set),
+                                o.set(set),
+                                lse.set(set),
+                                dO.set(set),
+                                dq.set(set),
+                                dk.set(set),
+                                dv.set(set)),
+                () -> {
+                    bench.reset(dq);
+                    bench.reset(dk);
+                    bench.reset(dv);
+                },
+                () -> gradients.compare(dq.set(0), dk.set(0), dv.set(0)),
+                null);
+    }
+
+    /// Exact gradients of samples, from the kernel's own o and lse (the forward case checks those).
+    private record Gradients(
+            Extents extents,
+            Operand q,
+            Operand k,
+            Operand v,
+            Operand dO,
+            Operand o,
+            Operand lse) {
+
+        void compare(Span dq, Span dk, Span dv) {
+            Workbench bench = extents.bench;
+            Attention.Shape shape = extents.shape;
+            int sequence = (int) bench.draw((long) extents.batch);
+            Kept kept = kept(sequence);
+            int kvHead = (int) bench.draw((long) shape.kvHeads());
+            int group = shape.heads() / shape.kvHeads();
+            // An early key, which all queries see even when causal: its sums are the longest.
+            int key = (int) bench.draw(Math.max(1, extents.keys / 4));
+            Totals keyGradient = new Totals(shape.headDim());
+            Totals valueGradient = new Totals(shape.headDim());
+            for (int query = 0; query < extents.queries; query++) {
+                if (extents.seen(query) <= key) {
+                    continue;
+                }
+                for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
+                    Row row = row(kept, query, head);
+                    double probability = row.probability(this, key);
+                    Slope slope = row.slope(this, key, probability);
+                    Slope certain = new Slope(probability, probability);
+                    long queryAt = extents.queryAt(sequence, query, head);
+                    for (int d = 0; d < shape.headDim(); d++) {
+                        keyGradient.add(d, slope, q.value(queryAt + d));
+                        valueGradient.add(d, certain, dO.value(queryAt + d));
+                    }
+                }
+            }
+            long keyAt = extents.keyAt(sequence, key, kvHead);
+            require("dk", dk, keyAt, keyGradient);
+            require("dv", dv, keyAt, valueGradient);
+
+            int query = (int) bench.draw((long) extents.queries);
+            int head = kvHead * group;
+            Row row = row(kept, query, head);
+            Totals queryGradient = new Totals(shape.headDim());
+            for (int other = 0; other < extents.seen(query); other++) {
+                Slope slope = row.slope(this, other, row.probability(this, other));
+                long at = extents.keyAt(sequence, other, kvHead);
+                for (int d = 0; d < shape.headDim(); d++) {
+                    queryGradient.add(d, slope, k.value(at + d));
+                }
+            }
+            require("dq", dq, extents.queryAt(sequence, query, head), queryGradient);
+        }
+
+        private void require(String what, Span span, long at, Totals totals) {
+            float[] got = extents.bench.read(span, at, totals.sums.length);
+            for (int d = 0; d < got.length; d++) {
+                Workbench.require(
+                        what + " element " + d,
+                        extents.dtype,
+                        got[d],
+                        totals.sums[d],
+                        totals.magnitudes[d],
+                        extents.slack());
+            }
+        }
+
+        private Kept kept(int sequence) {
+            int statistics = extents.queries * extents.shape.heads();
+            long at = extents.queryAt(sequence, 0, 0);
+            int headDim = extents.shape.headDim();
+            return new Kept(
+                    sequence,
+                    extents.bench.read(o.set(0), at, statistics * headDim),
+                    extents.bench.read(lse.set(0), at / headDim, statistics));
+        }
+
+        private Row row(Kept kept, int query, int head) {
+            int headDim = extents.shape.headDim();
+            int row = query * extents.shape.heads() + head;
+            long at = extents.queryAt(kept.sequence, query, head);
+            double delta = 0;
+            for (int d = 0; d < headDim; d++) {
+                delta += kept.outputs[row * headDim + d] * dO.value(at + d);
+            }
+            return new Row(kept.sequence, query, head, kept.statistics[row], delta);
+        }
+    }
+
+    /// What the forward pass kept of one sequence.
+    private record Kept(int sequence, float[] outputs, float[] statistics) {}
+
+    /// What backward needs to know of a query's head.
+    private record Row(int sequence, int query, int head, double lse, double delta) {
+
+        double probability(Gradients of, int key) {
+            return Math.exp(of.extents.score(of.q, of.k, sequence, query, head, key) - lse);
+        }
+
+        /// The derivative by the unscaled score.
+        Slope slope(Gradients of, int key, double probability) {
+            long queryAt = of.extents.queryAt(sequence, query, head);
+            long keyAt = of.extents.keyAt(sequence, key, of.extents.kvHead(head));
+            double upstream = 0;
+            for (int d = 0; d < of.extents.shape.headDim(); d++) {
+                upstream += of.dO.value(queryAt + d) * of.v.value(keyAt + d);
+            }
+            double factor = probability * of.extents.shape.scale();
+            return new Slope(
+                    factor * (upstream - delta), factor * (Math.abs(upstream) + Math.abs(delta)));
+        }
+    }
+
+    /// A factor, and the sum of the absolute values that it is a difference of.
+    private record Slope(double value, double magnitude) {}
+
+    /// Sums, and those of their terms' absolute values.
+    private static final class Totals {
+        private final double[] sums;
+        private final double[] magnitudes;
+
+        Totals(int count) {
+            sums = new double[count];
+            magnitudes = new double[count];
+        }
+
+        void add(int index, Slope slope, double factor) {
+            sums[index] += slope.value * factor;
+            magnitudes[index] += slope.magnitude * Math.abs(factor);
+        }
+    }
+}

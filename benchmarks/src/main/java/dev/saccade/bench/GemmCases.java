@@ -1,0 +1,194 @@
+package dev.saccade.bench;
+
+import dev.saccade.bench.peer.Work;
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.gemm.Epilogue;
+import dev.saccade.kernels.gemm.Gemm;
+
+/// Matrix products.
+final class GemmCases {
+    private static final int SAMPLES = 24;
+
+    /// Lost by fp32 accumulation, relative to the sum of the absolute terms.
+    private static final double ACCUMULATION = 0x1p-20;
+
+    private GemmCases() {}
+
+    /// `op=gemm layout=NT|NN|TN m n k dtype [out] [epilogue=bias|gelu|residual|accumulate]`.
+    static PreparedCase gemm(Case work, Workbench bench) {
+        Gemm gemm = Gemm.on(bench.device());
+        int m = work.integer("m");
+        int n = work.integer("n");
+        int k = work.integer("k");
+        Gemm.Shape shape =
+                new Gemm.Shape(Gemm.Layout.valueOf(work.text("layout")), m, n, k);
+        DType dtype = work.dtype();
+        DType output = work.dtype("out");
+        String kind = work.text("epilogue", "store");
+        boolean accumulates = kind.equals("accumulate");
+        boolean hasResidual = kind.equals("residual");
+        boolean hasBias = hasResidual || kind.equals("bias") || kind.equals("gelu");
+        long elements = (long) m * n;
+        long bytes =
+                (long) dtype.bytes() * ((long) m * k + (long) k * n + (hasBias ? n : 0))
+                        + output.bytes() * elements * (accumulates || hasResidual ? 2 : 1);
+        int sets = bench.sets(bytes);
+        Operand a = bench.normal(dtype, (long) m * k, sets);
+        Operand b = bench.normal(dtype, (long) k * n, sets);
+        Operand c =
+                accumulates
+                        ? bench.normal(output, elements, sets)
+                        : bench.empty(output, elements, sets);
+        Operand bias = bench.normal(dtype, hasBias ? n : 1, 1);
+        Operand residual = bench.normal(output, hasResidual ? elements : 1, sets);
+        Runnable compare =
+                () -> {
+                    for (int sample = 0; sample < SAMPLES; sample++) {
+                        int row = sample == 0 ? m - 1 : (int) bench.draw((long) m);
+                        int column = sample == 0 ? n - 1 : (int) bench.draw((long) n);
+                        long at = (long) row * n + column;
+                        Sum sum = product(shape, a, b, row, column);
+                        if (accumulates) {
+                            sum = sum.plus(c.value(at));
+                        }
+                        if (hasBias) {
+                            sum = sum.plus(bias.value(column));
+                        }
+                        if (kind.equals("gelu")) {
+                            sum = new Sum(Formulas.gelu(sum.exact), sum.magnitude);
+                        }
+                        if (hasResidual) {
+                            sum = sum.plus(residual.value(at));
+                        }
+                        Workbench.require(
+                                "c[%d, %d]".formatted(row, column),
+                                output,
+                                bench.read(c.set(0), at),
+                                sum.exact,
+                                sum.magnitude,
+                                ACCUMULATION);
+                    }
+                };
+        return PreparedCase.of(
+                2.0 * m * n * k,
+                bytes,
+                sets,
+                set ->
+                        gemm.multiply(
+                                shape,
+                                a.set(set),
+                                b.set(set),
+                                c.set(set),
+                                epilogue(kind, bias, residual, set)),
+                () -> bench.reset(c),
+                compare,
+                hasResidual || kind.equals("gelu")
+                        ? null
+                        : new PreparedCase.ForPeers(
+                                new Work.Product(shape, dtype, output, hasBias, accumulates),
+                                set ->
+                                        new long[] {
+                                            a.set(set).address(),
+                                            b.set(set).address(),
+                                            c.set(set).address(),
+                                            hasBias ? bias.set(set).address() : 0
+                                        },
+                                compare));
+    }
+
+    private static Epilogue epilogue(String kind, Operand bias, Operand residual, int set) {
+        return switch (kind) {
+            case "store" -> Epilogue.STORE;
+            case "accumulate" -> Epilogue.ACCUMULATE;
+            case "bias" -> new Epilogue.Bias(bias.set(set));
+            case "gelu" -> new Epilogue.BiasGelu(bias.set(set), null);
+            case "residual" ->
+                    new Epilogue.Residual(residual.set(set), bias.set(set), null, null);
+            default -> throw new IllegalArgumentException("there is no epilogue " + kind);
+        };
+    }
+
+    /// `op=swiglu_gemm m n k dtype`: gate and up in one product.
+    static PreparedCase swiGlu(Case work, Workbench bench) {
+        Gemm gemm = Gemm.on(bench.device());
+        int m = work.integer("m");
+        int n = work.integer("n");
+        int k = work.integer("k");
+        Gemm.Shape shape = new Gemm.Shape(Gemm.Layout.NT, m, n, k);
+        DType dtype = work.dtype();
+        long bytes =
+                (long) dtype.bytes() * ((long) m * k + 2L * n * k + (long) m * n);
+        int sets = bench.sets(bytes);
+        Operand x = bench.normal(dtype, (long) m * k, sets);
+        Operand gate = bench.normal(dtype, (long) n * k, sets);
+        Operand up = bench.normal(dtype, (long) n * k, sets);
+        Operand y = bench.empty(dtype, (long) m * n, sets);
+        return PreparedCase.of(
+                4.0 * m * n * k,
+                bytes,
+                sets,
+                set ->
+                        gemm.swiGlu(
+                                m,
+                                n,
+                                k,
+                                x.set(set),
+                                gate.set(set),
+                                up.set(set),
+                                y.set(set),
+                                null,
+                                null),
+                () -> bench.reset(y),
+                () -> {
+                    for (int sample = 0; sample < SAMPLES; sample++) {
+                        int row = (int) bench.draw((long) m);
+                        int column = (int) bench.draw((long) n);
+                        Sum g = product(shape, x, gate, row, column);
+                        Sum u = product(shape, x, up, row, column);
+                        double exact = Formulas.silu(g.exact) * u.exact;
+                        // Gate and up are rounded to the activations' type where they are kept.
+                        Workbench.require(
+                                "y[%d, %d]".formatted(row, column),
+                                dtype,
+                                bench.read(y.set(0), (long) row * n + column),
+                                exact,
+                                Math.abs(exact)
+                                        + g.magnitude * Math.abs(u.exact)
+                                        + u.magnitude * Math.abs(g.exact),
+                                ACCUMULATION + (dtype == DType.BF16 ? 0x1p-8 : 0));
+                    }
+                },
+                null);
+    }
+
+    /// One element of a product.
+    private static Sum product(Gemm.Shape shape, Operand a, Operand b, int row, int column) {
+        boolean transposedA = shape.layout() == Gemm.Layout.TN;
+        boolean transposedB = shape.layout() == Gemm.Layout.NT;
+        int k = shape.k();
+        double sum = 0;
+        double magnitude = 0;
+        for (int i = 0; i < k; i++) {
+            double left =
+                    a.value(
+                            transposedA
+                                    ? (long) i * shape.m() + row
+                                    : (long) row * k + i);
+            double right =
+                    b.value(
+                            transposedB
+                                    ? (long) column * k + i
+                                    : (long) i * shape.n() + column);
+            sum += left * right;
+            magnitude += Math.abs(left * right);
+        }
+        return new Sum(sum, magnitude);
+    }
+
+    /// A sum and that of its terms' absolute values.
+    private record Sum(double exact, double magnitude) {
+        Sum plus(double term) {
+            return new Sum(exact + term, magnitude + Math.abs(term));
+        }
+    }
+}
