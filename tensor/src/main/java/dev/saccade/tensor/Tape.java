@@ -23,8 +23,9 @@ import org.jspecify.annotations.Nullable;
 /// Memory: every tensor made here lives until [#close()], with two exceptions. The gradient of an
 /// operation's result is freed as soon as the operation's own backward has run, and what a backward
 /// allocates is freed when it returns. Parameters' gradients are the parameters' own
-/// ([Parameter#gradient()]); a backward pass adds to them over all rows in order, each weight in
-/// one chain of fused multiply-adds that goes on from what was there.
+/// ([Parameter#gradient()]); a backward pass adds to them over all rows in order, each element of a
+/// weight matrix in one chain of fused multiply-adds that goes on from what was there (on CUDA
+/// biases and norms add up blocks of rows instead, in an order that depends on their number alone).
 ///
 /// Types: a result has the type of the operation's input (embedding and patch embedding: of the
 /// weight); a gradient has the type of its tensor; statistics, log-probabilities, entropies, logits

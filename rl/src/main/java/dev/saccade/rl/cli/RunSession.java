@@ -47,8 +47,11 @@ final class RunSession {
     /// Goes on with a run, on the kind of device that it began on.
     int resume(Path folder) {
         DeviceKind kind = Trainer.recipe(folder).device();
-        String missing = DeviceChoice.whyNoCuda(CudaDevice.probe());
-        if (kind == DeviceKind.CUDA && common.device == null && missing != null) {
+        String missing =
+                kind == DeviceKind.CUDA && common.device == null
+                        ? DeviceChoice.whyNoCuda(CudaDevice.probe())
+                        : null;
+        if (missing != null) {
             throw new InputException(
                     folder.toString(),
                     "the run was computed on cuda, which can't be used here: " + missing,

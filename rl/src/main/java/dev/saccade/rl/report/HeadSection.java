@@ -186,7 +186,11 @@ final class HeadSection {
                     html,
                     "Compute time",
                     Numbers.duration(summary.path("seconds").asDouble(Double.NaN)),
-                    threads > 0 ? "with " + threads + (threads == 1 ? " thread" : " threads") : "");
+                    summary.path("device").asString("").startsWith("cuda")
+                            ? "on a GPU"
+                            : threads > 0
+                                    ? "with " + threads + (threads == 1 ? " thread" : " threads")
+                                    : "");
         }
         JsonNode seed = summary.has("seed") ? summary.path("seed") : data.config().path("seed");
         if (seed.isNumber()) {

@@ -605,11 +605,16 @@ final class Session implements AutoCloseable {
                     case HostDevice host -> host.workers();
                     case CudaDevice _ -> 1;
                 };
+        String place =
+                switch (device) {
+                    case HostDevice host -> host.name();
+                    case CudaDevice cuda -> "cuda (" + cuda.properties().name() + ")";
+                };
         String version = Session.class.getPackage().getImplementationVersion();
         return new Summary(
                 recipe.name(),
                 recipe.seed(),
-                device.name(),
+                place,
                 model.type().label(),
                 threads,
                 seconds.values().stream().mapToDouble(Double::doubleValue).sum(),

@@ -13,7 +13,7 @@ import tools.jackson.databind.node.ObjectNode;
 ///
 /// @param name the recipe's name
 /// @param seed the recipe's seed
-/// @param device where it was computed
+/// @param device where it was computed: `cpu`, or `cuda` with the model of the GPU
 /// @param dtype the type of parameters and activations
 /// @param threads CPU workers; they never change a result
 /// @param seconds how long steps and evaluations took, over all processes that worked on the run

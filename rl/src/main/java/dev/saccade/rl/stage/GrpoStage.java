@@ -193,18 +193,26 @@ public final class GrpoStage implements Stage {
     /// What the micro-batches compute for each trained token. It stays on the device until the last
     /// of them has been issued, and is read in one piece: the device never waits for the host.
     private static final class Results {
+        private static final int KINDS = 4;
+
         private final int tokens;
         private final Tensor memory;
         private int done;
 
         Results(Tape tape, int tokens) {
             this.tokens = tokens;
-            this.memory = tape.empty(DType.F32, 4, tokens);
+            this.memory = tape.empty(DType.F32, KINDS, tokens);
         }
 
-        /// The place of a micro-batch's values of one kind.
-        private Tensor part(Part part, int count) {
-            return memory.slice(part.ordinal(), 1).view(tokens).slice(done, count);
+        /// The places of the next `count` tokens: log-probabilities, entropies, losses, and which
+        /// clip bound.
+        Places next(int count) {
+            Tensor[] places = new Tensor[KINDS];
+            for (int kind = 0; kind < KINDS; kind++) {
+                places[kind] = memory.slice(kind, 1).view(tokens).slice(done, count);
+            }
+            done += count;
+            return new Places(places[0], places[1], places[2], places[3]);
         }
 
         /// Waits for the device, compares sampler and trainer, and sums up.
@@ -229,13 +237,7 @@ public final class GrpoStage implements Stage {
         }
     }
 
-    /// The kinds of values in [Results].
-    private enum Part {
-        LOG_PROB,
-        ENTROPY,
-        LOSS,
-        CLIPPED
-    }
+    private record Places(Tensor logProb, Tensor entropy, Tensor loss, Tensor clipped) {}
 
     /// The rollouts that have a gradient: those of groups whose rewards differ. A group of one has
     /// its reward as its advantage.
@@ -285,8 +287,9 @@ public final class GrpoStage implements Stage {
                         (float) policy.clipRatioC());
         try (Tape tape = Tape.recording(kernels)) {
             Tape.LogProbs logProbs = context.model().logProbs(tape, batch, temperature());
-            results.part(Part.LOG_PROB, tokens).copyFrom(logProbs.logProb());
-            results.part(Part.ENTROPY, tokens).copyFrom(logProbs.entropy());
+            Places places = results.next(tokens);
+            places.logProb().copyFrom(logProbs.logProb());
+            places.entropy().copyFrom(logProbs.entropy());
             Tensor gradient = tape.empty(DType.F32, tokens);
             kernels.policyLoss()
                     .clippedSurrogate(
@@ -296,12 +299,11 @@ public final class GrpoStage implements Stage {
                             tape.upload(old, tokens).span(),
                             tape.upload(advantage, tokens).span(),
                             tape.upload(weight, tokens).span(),
-                            results.part(Part.LOSS, tokens).span(),
+                            places.loss().span(),
                             gradient.span(),
-                            results.part(Part.CLIPPED, tokens).span());
+                            places.clipped().span());
             tape.backward(logProbs.logProb(), gradient);
         }
-        results.done += tokens;
     }
 
     private static void putRange(Map<String, Double> metrics, String name, double[] values) {

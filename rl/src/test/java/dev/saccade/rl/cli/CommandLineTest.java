@@ -1,7 +1,9 @@
 package dev.saccade.rl.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
+import dev.saccade.engine.CudaDevice;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -235,6 +237,22 @@ final class CommandLineTest {
                 .isBadInput("2.png");
         Captured.run("generate", "-c", checkpoint.toString(), "-i", "none.png", "What?")
                 .isBadInput("none.png");
+    }
+
+    @Test
+    void aRunOfAGpuIsNotResumedWithoutOne() throws IOException {
+        assumeFalse(CudaDevice.probe().usable(), "there is a GPU here");
+        Path elsewhere = Files.createDirectory(folder.resolve("elsewhere"));
+        Files.writeString(
+                elsewhere.resolve("config.yaml"),
+                Files.readString(run.resolve("config.yaml"))
+                        .replace("device: \"cpu\"", "device: \"cuda\""));
+        Captured.run("train", "--resume", elsewhere.toString())
+                .isBadInput(
+                        elsewhere + ": the run was computed on cuda, which can't be used here: ",
+                        "go on with it on a machine with a GPU");
+        Captured.run("train", "--resume", elsewhere.toString(), "--device", "cpu")
+                .isBadInput("the run was computed on cuda", "go on with --device cuda");
     }
 
     private void assertSameWeights(Path other) throws IOException {

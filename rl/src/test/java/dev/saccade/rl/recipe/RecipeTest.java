@@ -3,7 +3,9 @@ package dev.saccade.rl.recipe;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
+import dev.saccade.model.ComputeType;
 import dev.saccade.rl.loss.LossAggregation;
 import dev.saccade.tensor.ParameterGroup;
 import java.io.IOException;
@@ -137,6 +139,32 @@ final class RecipeTest {
                     """)
     void aFaultInAnOverrideNamesIt(String override, String message) {
         assertThat(fault(SMALL, override)).contains(message);
+    }
+
+    @Test
+    void deviceAndTypeAreLeftOpenOrNamedAndComeOutOnADevice() {
+        Recipe open = parse(SMALL);
+        assertThat(open.device()).isNull();
+        assertThat(open.model().type()).isNull();
+        assertThat(open.toYaml()).contains("device: \"auto\"", "dtype: \"auto\"");
+        Recipe named = parse(SMALL, "device=cuda", "model.dtype=bfloat16");
+        assertThat(named.device()).isEqualTo(DeviceKind.CUDA);
+        assertThat(named.model().type()).isEqualTo(ComputeType.BFLOAT16);
+        assertThat(parse(named.toYaml())).isEqualTo(named);
+        try (HostDevice cpu = HostDevice.open(1)) {
+            Recipe resolved = open.on(cpu);
+            assertThat(resolved.device()).isEqualTo(DeviceKind.CPU);
+            assertThat(resolved.model().type()).isEqualTo(ComputeType.FLOAT32);
+            assertThat(parse(resolved.toYaml()).on(cpu)).isEqualTo(resolved);
+            assertThatThrownBy(() -> named.on(cpu))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageContaining("the recipe is for another device than cpu");
+            assertThatThrownBy(() -> named.withDevice(DeviceKind.CPU).on(cpu))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageContaining("bfloat16 on cpu");
+        }
+        assertThat(fault(SMALL, "model.dtype=float16"))
+                .contains("'model.dtype' is 'float16', which is not known");
     }
 
     @Test
