@@ -2,11 +2,14 @@ package dev.saccade.tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
-import dev.saccade.engine.HostDevice;
+import dev.saccade.engine.Device;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.testing.Buffers;
+import dev.saccade.kernels.testing.Target;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -15,19 +18,36 @@ import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
+@Tag("device")
+@ParameterizedClass
+@EnumSource(
+        value = Target.class,
+        names = {"CPU_F32", "CUDA_F32"})
 final class TapeTest {
-    private final HostDevice device = HostDevice.open(2);
-    private final Kernels kernels = Kernels.of(device);
+    private final Target target;
+    private final Buffers buffers;
+    private final Device device;
+    private final Kernels kernels;
     private final List<Parameter> parameters = new ArrayList<>();
+
+    TapeTest(Target target) {
+        this.target = target;
+        this.buffers = target.open();
+        this.device = buffers.device();
+        this.kernels = Kernels.of(device);
+    }
 
     @AfterEach
     void close() {
         parameters.forEach(Parameter::close);
-        device.close();
+        buffers.close();
     }
 
     private Parameter parameter(String name, long... dims) {
@@ -455,6 +475,7 @@ final class TapeTest {
     /// little more than its forward pass left behind.
     @Test
     void theBackwardPassDoesNotGrowWithDepth() {
+        assumeFalse(target.isCuda(), "the peak of a shared device is that of all tests");
         Parameter weight = parameter("weight", 64, 64);
         weight.gradient();
         long activation = 512 * 64 * 4L;
