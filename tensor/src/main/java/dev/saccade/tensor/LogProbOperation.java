@@ -13,6 +13,9 @@ import org.jspecify.annotations.Nullable;
 /// and the head's gradient continues its chains from chunk to chunk, so chunks don't show in any
 /// bit.
 final class LogProbOperation {
+    /// Rows that a product adds at once in BF16 ([Gemm]).
+    private static final int LINK = 16;
+
     private final Tape tape;
     private final Kernels kernels;
     private final Tensor hidden;
@@ -58,7 +61,10 @@ final class LogProbOperation {
                 banned == null ? "no banned tokens" : banned,
                 "temperature " + temperature);
         long most = Math.max(1, logitsBytes / ((long) Float.BYTES * Math.max(1, vocab)));
-        this.chunk = (int) Math.min(Math.max(1, rows), most);
+        // The head's gradient goes on from chunk to chunk as one chain where chunks end with a
+        // link.
+        long whole = most < LINK ? most : most / LINK * LINK;
+        this.chunk = (int) Math.min(Math.max(1, rows), whole);
         boolean required = tape.needs(List.of(hidden), head);
         this.logProb = tape.make(DType.F32, Shape.of(rows), required);
         this.entropy = tape.make(DType.F32, Shape.of(rows), required);
