@@ -79,8 +79,8 @@ final class EngineCases {
                 null);
     }
 
-    /// `op=launch arguments=0|12`: the host's time for queueing one kernel that does nothing, beside
-    /// the same through JCuda.
+    /// `op=launch arguments=0|12`: the host's time for queueing one kernel that does nothing,
+    /// beside the same through JCuda.
     static PreparedCase launch(Case work, Workbench bench) {
         CudaDevice device = cuda(bench);
         boolean withArguments = work.integer("arguments") > 0;
@@ -138,12 +138,11 @@ final class EngineCases {
         int launches = work.integer("launches");
         IntConsumer launcher = launcher(device, true);
         Replay replay =
-                device.record(
-                        () -> {
-                            for (int i = 0; i < launches; i++) {
-                                launcher.accept(i);
-                            }
-                        });
+                device.record(() -> {
+                    for (int i = 0; i < launches; i++) {
+                        launcher.accept(i);
+                    }
+                });
         bench.closeLater(replay::close);
         IntConsumer one = _ -> replay.run();
         return new PreparedCase(
@@ -230,17 +229,14 @@ final class EngineCases {
                                     ? host.get(ValueLayout.JAVA_FLOAT, at)
                                     : (float) operand.value(at / 4);
                     double got =
-                            up
-                                    ? bench.read(span, at / 4)
-                                    : host.get(ValueLayout.JAVA_FLOAT, at);
+                            up ? bench.read(span, at / 4) : host.get(ValueLayout.JAVA_FLOAT, at);
                     Workbench.require("element " + at / 4, DType.F32, got, exact, 0, 0);
                 },
                 null,
                 rivals);
     }
 
-    private static MemorySegment host(
-            Case work, Workbench bench, CudaDevice device, long bytes) {
+    private static MemorySegment host(Case work, Workbench bench, CudaDevice device, long bytes) {
         if (work.text("memory").equals("pinned")) {
             PinnedBuffer pinned = device.pinned(bytes);
             bench.closeLater(pinned);
@@ -253,7 +249,6 @@ final class EngineCases {
 
     private static PreparedCase hostCase(
             double bytes, Clock clock, IntConsumer run, List<Rival> rivals) {
-        return new PreparedCase(
-                0, bytes, 1, clock, run, () -> {}, () -> {}, null, rivals);
+        return new PreparedCase(0, bytes, 1, clock, run, () -> {}, () -> {}, null, rivals);
     }
 }

@@ -20,8 +20,7 @@ final class GemmCases {
         int m = work.integer("m");
         int n = work.integer("n");
         int k = work.integer("k");
-        Gemm.Shape shape =
-                new Gemm.Shape(Gemm.Layout.valueOf(work.text("layout")), m, n, k);
+        Gemm.Shape shape = new Gemm.Shape(Gemm.Layout.valueOf(work.text("layout")), m, n, k);
         DType dtype = work.dtype();
         DType output = work.dtype("out");
         String kind = work.text("epilogue", "store");
@@ -102,8 +101,7 @@ final class GemmCases {
             case "accumulate" -> Epilogue.ACCUMULATE;
             case "bias" -> new Epilogue.Bias(bias.set(set));
             case "gelu" -> new Epilogue.BiasGelu(bias.set(set), null);
-            case "residual" ->
-                    new Epilogue.Residual(residual.set(set), bias.set(set), null, null);
+            case "residual" -> new Epilogue.Residual(residual.set(set), bias.set(set), null, null);
             default -> throw new IllegalArgumentException("there is no epilogue " + kind);
         };
     }
@@ -116,8 +114,7 @@ final class GemmCases {
         int k = work.integer("k");
         Gemm.Shape shape = new Gemm.Shape(Gemm.Layout.NT, m, n, k);
         DType dtype = work.dtype();
-        long bytes =
-                (long) dtype.bytes() * ((long) m * k + 2L * n * k + (long) m * n);
+        long bytes = (long) dtype.bytes() * ((long) m * k + 2L * n * k + (long) m * n);
         int sets = bench.sets(bytes);
         Operand x = bench.normal(dtype, (long) m * k, sets);
         Operand gate = bench.normal(dtype, (long) n * k, sets);
@@ -169,16 +166,9 @@ final class GemmCases {
         double sum = 0;
         double magnitude = 0;
         for (int i = 0; i < k; i++) {
-            double left =
-                    a.value(
-                            transposedA
-                                    ? (long) i * shape.m() + row
-                                    : (long) row * k + i);
+            double left = a.value(transposedA ? (long) i * shape.m() + row : (long) row * k + i);
             double right =
-                    b.value(
-                            transposedB
-                                    ? (long) column * k + i
-                                    : (long) i * shape.n() + column);
+                    b.value(transposedB ? (long) column * k + i : (long) i * shape.n() + column);
             sum += left * right;
             magnitude += Math.abs(left * right);
         }

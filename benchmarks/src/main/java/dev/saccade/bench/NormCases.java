@@ -124,9 +124,7 @@ final class NormCases {
             float[] got = rows.bench.read(y.set(0), (long) row * rows.width, rows.width);
             for (int i = 0; i < rows.width; i++) {
                 double scaled =
-                        (rows.x.value((long) row * rows.width + i) - mean)
-                                * rstd
-                                * weight.value(i);
+                        (rows.x.value((long) row * rows.width + i) - mean) * rstd * weight.value(i);
                 double shift = bias == null ? 0 : bias.value(i);
                 Workbench.require(
                         "y[%d, %d]".formatted(row, i),
@@ -273,8 +271,7 @@ final class NormCases {
         double biasMagnitude = 0;
         for (int row = 0; row < rows.rows; row++) {
             double mean = centered ? rows.mean(row) : 0;
-            double xHat =
-                    (rows.x.value((long) row * width + column) - mean) * rows.rstd(row, mean);
+            double xHat = (rows.x.value((long) row * width + column) - mean) * rows.rstd(row, mean);
             double g = dy.value((long) row * width + column);
             weightSum += g * xHat;
             biasSum += g;

@@ -69,12 +69,7 @@ final class PointwiseCases {
                 sets,
                 set -> activation.geluBackward(count, z.set(set), dy.set(set), dz.set(set)),
                 () -> bench.reset(dz),
-                () ->
-                        compare(
-                                bench,
-                                "dz",
-                                dz,
-                                i -> dy.value(i) * Formulas.geluSlope(z.value(i))),
+                () -> compare(bench, "dz", dz, i -> dy.value(i) * Formulas.geluSlope(z.value(i))),
                 null);
     }
 
@@ -91,9 +86,7 @@ final class PointwiseCases {
                 sets,
                 set -> activation.swiGlu(count, gate.set(set), up.set(set), y.set(set)),
                 () -> bench.reset(y),
-                () ->
-                        compare(
-                                bench, "y", y, i -> Formulas.silu(gate.value(i)) * up.value(i)),
+                () -> compare(bench, "y", y, i -> Formulas.silu(gate.value(i)) * up.value(i)),
                 null);
     }
 
@@ -128,11 +121,7 @@ final class PointwiseCases {
                             "dGate",
                             dGate,
                             i -> dy.value(i) * up.value(i) * Formulas.siluSlope(gate.value(i)));
-                    compare(
-                            bench,
-                            "dUp",
-                            dUp,
-                            i -> dy.value(i) * Formulas.silu(gate.value(i)));
+                    compare(bench, "dUp", dUp, i -> dy.value(i) * Formulas.silu(gate.value(i)));
                 },
                 null);
     }
@@ -226,8 +215,7 @@ final class PointwiseCases {
         Operand gradient = bench.normal(DType.F32, count, 1);
         Operand first = bench.normal(DType.F32, count, 1);
         Operand second = bench.zeros(DType.F32, count, 1);
-        Optimizer.AdamW options =
-                new Optimizer.AdamW(1e-3f, 0.9f, 0.95f, 1e-8f, 0.05f, 10, 0.5f);
+        Optimizer.AdamW options = new Optimizer.AdamW(1e-3f, 0.9f, 0.95f, 1e-8f, 0.05f, 10, 0.5f);
         return PreparedCase.of(
                 0,
                 28.0 * count, // w, g, m, v in; w, m, v out
