@@ -113,6 +113,7 @@ public final class CudaDevice implements Device {
         int handle = context.outInt();
         int code = driver.cuDevicePrimaryCtxRetain(context.out, handle);
         if (code != CudaDriver.SUCCESS) {
+            context.close();
             throw new InputException(name, CudaProbe.words(driver, code), cure);
         }
         use.ordinal = ordinal;

@@ -58,7 +58,8 @@ public final class Kernel {
         config = new LaunchConfig(context.arena, stream.handle());
         values = context.arena.allocate(MOST_PARAMETER_BYTES, 128);
         pointers = context.arena.allocate(ValueLayout.ADDRESS, MOST_PARAMETERS);
-        plainSharedBytes = PLAIN_SHARED_BYTES - attribute(CudaDriver.FUNC_ATTRIBUTE_SHARED_SIZE_BYTES);
+        plainSharedBytes =
+                PLAIN_SHARED_BYTES - attribute(CudaDriver.FUNC_ATTRIBUTE_SHARED_SIZE_BYTES);
         if (context.driver.describesParameters()) {
             askForParameters();
             fixed = true;

@@ -6,10 +6,12 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /// A kernel that writes to no one's memory, on a real GPU: in a process of its own, since it ends
 /// the use of the GPU in its process. Skipped with the reason where there is no GPU.
+@Tag("device")
 class CudaIllegalAddressTest {
 
     /// The process: what each step throws, a line each.

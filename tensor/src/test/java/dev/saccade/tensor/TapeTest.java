@@ -3,7 +3,6 @@ package dev.saccade.tensor;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
-import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
 import dev.saccade.engine.Device;
 import dev.saccade.kernels.DType;
@@ -415,8 +414,10 @@ final class TapeTest {
         }
         assertThat(whole.get(2)).isEqualTo(whole.get(0));
         if (target.isCuda()) {
-            // Sums over rows are merged there from blocks of rows.
-            assertThat(whole.get(3)).containsExactly(whole.get(1), within(1e-5f));
+            // A bias's gradient is summed over blocks of rows there, each call's by itself.
+            for (int i = 0; i < 4; i++) {
+                assertThat(whole.get(3)[i]).isCloseTo(whole.get(1)[i], within(1e-6f));
+            }
         } else {
             assertThat(whole.get(3)).isEqualTo(whole.get(1));
         }
@@ -428,9 +429,12 @@ final class TapeTest {
         Parameter weight = parameter("weight", 64, 64);
         Parameter bias = parameter("bias", 64);
         int[] ids = new SplittableRandom(1).ints(40, 0, 30).toArray();
-        // The first round is for the workers' own scratch memory.
+        // The first rounds are for what kernels keep: the workers' scratch memory, and on CUDA the
+        // lists
+        // of the last sequences.
+        int settled = target.isCuda() ? 10 : 0;
         long start = 0;
-        for (int round = 0; round < 3; round++) {
+        for (int round = 0; round < settled + 3; round++) {
             try (Tape tape = Tape.recording(kernels)) {
                 Tensor x = tape.embedding(table, tape.upload(ids, 40));
                 for (int layer = 0; layer < 3; layer++) {
@@ -448,7 +452,7 @@ final class TapeTest {
             }
             parameters.forEach(parameter -> parameter.trainable(false));
             parameters.forEach(parameter -> parameter.trainable(true));
-            if (round == 0) {
+            if (round <= settled) {
                 start = device.memory().usedBytes();
             }
             assertThat(device.memory().usedBytes()).isEqualTo(start);
@@ -481,19 +485,28 @@ final class TapeTest {
     /// little more than its forward pass left behind.
     @Test
     void theBackwardPassDoesNotGrowWithDepth() {
-        assumeFalse(target.isCuda(), "the peak of a shared device is that of all tests");
-        Parameter weight = parameter("weight", 64, 64);
-        weight.gradient();
         long activation = 512 * 64 * 4L;
-        try (Tape tape = Tape.recording(kernels)) {
+        try (Buffers alone = target.openAlone();
+                Parameter weight =
+                        new Parameter(
+                                "weight",
+                                ParameterGroup.LANGUAGE,
+                                Kernels.of(alone.device()),
+                                DType.F32,
+                                64,
+                                64);
+                Tape tape = Tape.recording(Kernels.of(alone.device()))) {
+            Initializer.normal(weight, 0.5, 3);
+            weight.trainable(true);
+            weight.gradient();
             Tensor x = tape.variable(random(512 * 64, 1), 512, 64);
             for (int layer = 0; layer < 30; layer++) {
                 x = tape.linearResidual(x, weight, null, null, x);
             }
             Tensor seed = tape.upload(random(512 * 64, 2), 512, 64);
-            long forward = device.memory().usedBytes();
+            long forward = alone.device().memory().usedBytes();
             tape.backward(x, seed);
-            assertThat(device.memory().peakBytes()).isLessThan(forward + 4 * activation);
+            assertThat(alone.device().memory().peakBytes()).isLessThan(forward + 4 * activation);
             assertThat(device.memory().usedBytes()).isLessThan(forward + 3 * activation);
         }
     }
