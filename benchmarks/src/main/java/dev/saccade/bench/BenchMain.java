@@ -61,8 +61,7 @@ public final class BenchMain {
     private static void suites(String[] arguments) throws IOException {
         List<String> all = new ArrayList<>(Arrays.asList(arguments));
         CudaProbe probe = CudaDevice.probe();
-        boolean runs =
-                all.stream().noneMatch(word -> word.equals("-h") || word.startsWith("-l"));
+        boolean runs = all.stream().noneMatch(word -> word.equals("-h") || word.startsWith("-l"));
         if (runs && !probe.usable()) {
             System.err.println("saccade: CUDA suites are left out: " + probe.reason());
             all.addAll(List.of("-e", CUDA_SUITES));

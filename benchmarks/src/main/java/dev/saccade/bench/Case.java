@@ -56,7 +56,9 @@ record Case(String name, Map<String, String> parameters) {
             int equals = words[i].indexOf('=');
             if (equals < 1) {
                 throw new InputException(
-                        "case " + words[0], "'" + words[i] + "' is no key=value", "correct the list");
+                        "case " + words[0],
+                        "'" + words[i] + "' is no key=value",
+                        "correct the list");
             }
             parameters.put(words[i].substring(0, equals), words[i].substring(equals + 1));
         }

@@ -156,8 +156,7 @@ final class DeviceTable {
         return CudaDevice.open(Integer.parseInt(name.substring("cuda:".length())));
     }
 
-    private int measure(
-            List<Case> cases, List<PeerFile> files, Device device, Peers peers) {
+    private int measure(List<Case> cases, List<PeerFile> files, Device device, Peers peers) {
         int noise = options.tiny ? Workbench.TINY_NOISE : Workbench.FULL_NOISE;
         int nameWidth = cases.stream().mapToInt(work -> work.name().length()).max().orElse(0);
         List<TableRow> rows = new ArrayList<>();
@@ -169,8 +168,7 @@ final class DeviceTable {
             for (Case work : cases) {
                 TableRow row = measure(work, bench, race);
                 for (PeerFile file : files) {
-                    for (TableRow.Other other :
-                            file.times().getOrDefault(work.name(), List.of())) {
+                    for (TableRow.Other other : file.times().getOrDefault(work.name(), List.of())) {
                         row = row.with(other);
                     }
                 }
@@ -197,8 +195,7 @@ final class DeviceTable {
         }
     }
 
-    private static Map<String, String> head(
-            Device device, Peers peers, List<PeerFile> files) {
+    private static Map<String, String> head(Device device, Peers peers, List<PeerFile> files) {
         Map<String, String> head = new LinkedHashMap<>();
         head.put("date", LocalDate.now(ZoneOffset.UTC).toString());
         if (device instanceof CudaDevice cuda) {
@@ -214,8 +211,7 @@ final class DeviceTable {
                                     probe.binding()));
         } else {
             head.put(
-                    "device",
-                    "cpu, " + Runtime.getRuntime().availableProcessors() + " processors");
+                    "device", "cpu, " + Runtime.getRuntime().availableProcessors() + " processors");
         }
         head.put("java", System.getProperty("java.vm.version", "unknown"));
         for (String line : peers.describe()) {
@@ -268,8 +264,7 @@ final class DeviceTable {
         return String.valueOf(e.getMessage()).lines().findFirst().orElse("");
     }
 
-    private TableRow measure(
-            Case work, PreparedCase prepared, Workbench bench, Race race) {
+    private TableRow measure(Case work, PreparedCase prepared, Workbench bench, Race race) {
         prepared.check();
         List<Race.Entrant> entrants = new ArrayList<>();
         entrants.add(new Race.Entrant("saccade", prepared.run()));
@@ -309,10 +304,7 @@ final class DeviceTable {
 
     /// Makes a peer ready and checks it.
     private static Race.Entrant enter(
-            Peer peer,
-            PreparedCase.ForPeers other,
-            PreparedCase prepared,
-            Workbench bench) {
+            Peer peer, PreparedCase.ForPeers other, PreparedCase prepared, Workbench bench) {
         Peer.Call call = peer.prepare(other.work(), other.addresses().apply(0));
         bench.closeLater(call);
         prepared.reset().run();

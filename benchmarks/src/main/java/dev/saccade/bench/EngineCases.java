@@ -8,6 +8,7 @@ import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.engine.InputException;
 import dev.saccade.engine.Kernel;
 import dev.saccade.engine.PinnedBuffer;
+import dev.saccade.engine.Program;
 import dev.saccade.engine.Replay;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
@@ -79,8 +80,8 @@ final class EngineCases {
                 null);
     }
 
-    /// `op=launch arguments=0|12`: the host's time for queueing one kernel that does nothing, beside
-    /// the same through JCuda.
+    /// `op=launch arguments=0|12`: the host's time for queueing one kernel that does nothing,
+    /// beside the same through JCuda.
     static PreparedCase launch(Case work, Workbench bench) {
         CudaDevice device = cuda(bench);
         boolean withArguments = work.integer("arguments") > 0;
@@ -90,7 +91,7 @@ final class EngineCases {
             System.setProperty(DRIVER, "jcuda");
             CudaDevice other = CudaDevice.open(device.properties().ordinal());
             bench.closeLater(other);
-            rivals.add(new Rival("jcuda", launcher(other, withArguments)));
+            rivals.add(new Rival("jcuda", launcher(bench, other, withArguments)));
         } catch (InputException _) {
             // JCuda is optional: without it there is nothing to compare with.
         } finally {
@@ -100,13 +101,14 @@ final class EngineCases {
                 System.setProperty(DRIVER, before);
             }
         }
-        return hostCase(0, Clock.SUBMISSION, launcher(device, withArguments), rivals);
+        return hostCase(0, Clock.SUBMISSION, launcher(bench, device, withArguments), rivals);
     }
 
-    private static IntConsumer launcher(CudaDevice device, boolean withArguments) {
-        Kernel kernel =
-                device.load("launches", ptx())
-                        .kernel(withArguments ? "twelve_arguments" : "null_kernel");
+    private static IntConsumer launcher(
+            Workbench bench, CudaDevice device, boolean withArguments) {
+        Program program = device.load("launches", ptx());
+        bench.closeLater(program);
+        Kernel kernel = program.kernel(withArguments ? "twelve_arguments" : "null_kernel");
         if (!withArguments) {
             return _ -> kernel.begin().launch(1, 32);
         }
@@ -136,14 +138,13 @@ final class EngineCases {
     static PreparedCase replay(Case work, Workbench bench) {
         CudaDevice device = cuda(bench);
         int launches = work.integer("launches");
-        IntConsumer launcher = launcher(device, true);
+        IntConsumer launcher = launcher(bench, device, true);
         Replay replay =
-                device.record(
-                        () -> {
-                            for (int i = 0; i < launches; i++) {
-                                launcher.accept(i);
-                            }
-                        });
+                device.record(() -> {
+                    for (int i = 0; i < launches; i++) {
+                        launcher.accept(i);
+                    }
+                });
         bench.closeLater(replay::close);
         IntConsumer one = _ -> replay.run();
         return new PreparedCase(
@@ -230,17 +231,14 @@ final class EngineCases {
                                     ? host.get(ValueLayout.JAVA_FLOAT, at)
                                     : (float) operand.value(at / 4);
                     double got =
-                            up
-                                    ? bench.read(span, at / 4)
-                                    : host.get(ValueLayout.JAVA_FLOAT, at);
+                            up ? bench.read(span, at / 4) : host.get(ValueLayout.JAVA_FLOAT, at);
                     Workbench.require("element " + at / 4, DType.F32, got, exact, 0, 0);
                 },
                 null,
                 rivals);
     }
 
-    private static MemorySegment host(
-            Case work, Workbench bench, CudaDevice device, long bytes) {
+    private static MemorySegment host(Case work, Workbench bench, CudaDevice device, long bytes) {
         if (work.text("memory").equals("pinned")) {
             PinnedBuffer pinned = device.pinned(bytes);
             bench.closeLater(pinned);
@@ -253,7 +251,6 @@ final class EngineCases {
 
     private static PreparedCase hostCase(
             double bytes, Clock clock, IntConsumer run, List<Rival> rivals) {
-        return new PreparedCase(
-                0, bytes, 1, clock, run, () -> {}, () -> {}, null, rivals);
+        return new PreparedCase(0, bytes, 1, clock, run, () -> {}, () -> {}, null, rivals);
     }
 }

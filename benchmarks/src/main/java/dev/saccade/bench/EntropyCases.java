@@ -66,8 +66,7 @@ final class EntropyCases {
                     for (int sample = 0; sample < SAMPLES; sample++) {
                         int row = sample == 0 ? rows - 1 : (int) bench.draw((long) rows);
                         Distribution exact = Distribution.of(logits, row, vocab);
-                        double z =
-                                logits.value((long) row * vocab + targets[row]) / TEMPERATURE;
+                        double z = logits.value((long) row * vocab + targets[row]) / TEMPERATURE;
                         require("log-probability", bench, logProb, row, z - exact.lse);
                         require("entropy", bench, entropy, row, exact.entropy);
                         require("lse", bench, lse, row, exact.lse);
@@ -140,15 +139,13 @@ final class EntropyCases {
                             double p = Math.exp(logP);
                             double hit = i == targets[row] ? 1 : 0;
                             double fromLogProb = dLogProb.value(row) * (hit - p);
-                            double fromEntropy =
-                                    -dEntropy.value(row) * p * (logP + exact.entropy);
+                            double fromEntropy = -dEntropy.value(row) * p * (logP + exact.entropy);
                             Workbench.require(
                                     "dLogits[%d, %d]".formatted(row, i),
                                     DType.F32,
                                     got[i],
                                     (fromLogProb + fromEntropy) / TEMPERATURE,
-                                    p * (1 + Math.abs(logP) + Math.abs(exact.entropy)) * 4
-                                            + hit,
+                                    p * (1 + Math.abs(logP) + Math.abs(exact.entropy)) * 4 + hit,
                                     0x1p-17);
                         }
                     }

@@ -36,7 +36,8 @@ record PeerFile(Map<String, String> head, Map<String, List<TableRow.Other>> time
                 if (node.has("head")) {
                     node.get("head")
                             .properties()
-                            .forEach(entry -> head.put(entry.getKey(), entry.getValue().asString()));
+                            .forEach(
+                                    entry -> head.put(entry.getKey(), entry.getValue().asString()));
                 } else if (node.has("microseconds")) {
                     double median = node.get("microseconds").asDouble();
                     Race.Times measured =
@@ -45,9 +46,7 @@ record PeerFile(Map<String, String> head, Map<String, List<TableRow.Other>> time
                                     node.path("low").asDouble(median),
                                     node.path("high").asDouble(median));
                     times.computeIfAbsent(node.path("case").asString(""), _ -> new ArrayList<>())
-                            .add(
-                                    new TableRow.Other(
-                                            node.path("peer").asString("peer"), measured));
+                            .add(new TableRow.Other(node.path("peer").asString("peer"), measured));
                 }
             }
         } catch (JacksonException e) {

@@ -69,12 +69,7 @@ final class PointwiseCases {
                 sets,
                 set -> activation.geluBackward(count, z.set(set), dy.set(set), dz.set(set)),
                 () -> bench.reset(dz),
-                () ->
-                        compare(
-                                bench,
-                                "dz",
-                                dz,
-                                i -> dy.value(i) * Formulas.geluSlope(z.value(i))),
+                () -> compare(bench, "dz", dz, i -> dy.value(i) * Formulas.geluSlope(z.value(i))),
                 null);
     }
 
@@ -91,9 +86,7 @@ final class PointwiseCases {
                 sets,
                 set -> activation.swiGlu(count, gate.set(set), up.set(set), y.set(set)),
                 () -> bench.reset(y),
-                () ->
-                        compare(
-                                bench, "y", y, i -> Formulas.silu(gate.value(i)) * up.value(i)),
+                () -> compare(bench, "y", y, i -> Formulas.silu(gate.value(i)) * up.value(i)),
                 null);
     }
 
@@ -128,11 +121,7 @@ final class PointwiseCases {
                             "dGate",
                             dGate,
                             i -> dy.value(i) * up.value(i) * Formulas.siluSlope(gate.value(i)));
-                    compare(
-                            bench,
-                            "dUp",
-                            dUp,
-                            i -> dy.value(i) * Formulas.silu(gate.value(i)));
+                    compare(bench, "dUp", dUp, i -> dy.value(i) * Formulas.silu(gate.value(i)));
                 },
                 null);
     }
@@ -218,7 +207,8 @@ final class PointwiseCases {
                 null);
     }
 
-    /// `op=adamw count`: one step, all F32.
+    /// `op=adamw count [rounded=bf16]`: one step, all F32; `rounded` also writes a copy of the new
+    /// weights.
     static PreparedCase adamW(Case work, Workbench bench) {
         Optimizer optimizer = Optimizer.on(bench.device());
         int count = work.integer("count");
@@ -226,11 +216,12 @@ final class PointwiseCases {
         Operand gradient = bench.normal(DType.F32, count, 1);
         Operand first = bench.normal(DType.F32, count, 1);
         Operand second = bench.zeros(DType.F32, count, 1);
-        Optimizer.AdamW options =
-                new Optimizer.AdamW(1e-3f, 0.9f, 0.95f, 1e-8f, 0.05f, 10, 0.5f);
+        boolean rounds = work.parameters().containsKey("rounded");
+        Operand rounded = bench.empty(DType.BF16, rounds ? count : 1, 1);
+        Optimizer.AdamW options = new Optimizer.AdamW(1e-3f, 0.9f, 0.95f, 1e-8f, 0.05f, 10, 0.5f);
         return PreparedCase.of(
                 0,
-                28.0 * count, // w, g, m, v in; w, m, v out
+                (rounds ? 30.0 : 28.0) * count, // w, g, m, v in; w, m, v and the copy out
                 1,
                 _ ->
                         optimizer.adamW(
@@ -239,29 +230,32 @@ final class PointwiseCases {
                                 weight.set(0),
                                 gradient.set(0),
                                 first.set(0),
-                                second.set(0)),
+                                second.set(0),
+                                rounds ? rounded.set(0) : null),
                 () -> {
                     bench.reset(weight);
                     bench.reset(first);
                     bench.reset(second);
                 },
-                () ->
-                        compare(
-                                bench,
-                                "weight",
-                                weight,
-                                i -> {
-                                    double g = options.gradientScale() * gradient.value(i);
-                                    double m =
-                                            options.beta1() * first.value(i)
-                                                    + (1 - options.beta1()) * g;
-                                    double v = (1 - options.beta2()) * g * g;
-                                    double mHat = m / (1 - Math.pow(options.beta1(), 10));
-                                    double vHat = v / (1 - Math.pow(options.beta2(), 10));
-                                    double lr = options.learningRate();
-                                    return weight.value(i) * (1 - lr * options.weightDecay())
-                                            - lr * mHat / (Math.sqrt(vHat) + options.eps());
-                                }),
+                () -> {
+                    LongToDoubleFunction exact =
+                            i -> {
+                                double g = options.gradientScale() * gradient.value(i);
+                                double m =
+                                        options.beta1() * first.value(i)
+                                                + (1 - options.beta1()) * g;
+                                double v = (1 - options.beta2()) * g * g;
+                                double mHat = m / (1 - Math.pow(options.beta1(), 10));
+                                double vHat = v / (1 - Math.pow(options.beta2(), 10));
+                                double lr = options.learningRate();
+                                return weight.value(i) * (1 - lr * options.weightDecay())
+                                        - lr * mHat / (Math.sqrt(vHat) + options.eps());
+                            };
+                    compare(bench, "weight", weight, exact);
+                    if (rounds) {
+                        compare(bench, "rounded", rounded, exact);
+                    }
+                },
                 null);
     }
 }

@@ -61,8 +61,7 @@ final class Race implements AutoCloseable {
     ///
     /// @param seconds about how long each of them runs
     /// @return their times, in their order
-    List<Times> run(
-            List<Entrant> entrants, PreparedCase.Clock clock, int sets, double seconds) {
+    List<Times> run(List<Entrant> entrants, PreparedCase.Clock clock, int sets, double seconds) {
         int[] runs = new int[entrants.size()];
         double slowest = 0;
         for (int i = 0; i < runs.length; i++) {
@@ -83,14 +82,12 @@ final class Race implements AutoCloseable {
                     };
             slowest = Math.max(slowest, runs[i] * micros);
         }
-        int turns =
-                (int) Math.clamp(seconds * 1e6 / slowest, (double) FEWEST_TURNS, MOST_TURNS);
+        int turns = (int) Math.clamp(seconds * 1e6 / slowest, (double) FEWEST_TURNS, MOST_TURNS);
         double[][] micros = new double[runs.length][turns];
         for (int turn = 0; turn < turns; turn++) {
             for (int i = 0; i < runs.length; i++) {
                 int entrant = (turn + i) % runs.length;
-                micros[entrant][turn] =
-                        turn(entrants.get(entrant), clock, sets, runs[entrant]);
+                micros[entrant][turn] = turn(entrants.get(entrant), clock, sets, runs[entrant]);
             }
         }
         List<Times> times = new ArrayList<>();

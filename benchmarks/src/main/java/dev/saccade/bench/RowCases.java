@@ -36,19 +36,15 @@ final class RowCases {
                 0,
                 bytes,
                 sets,
-                set ->
-                        rope.rotate(
-                                rows, heads, headDim, table.set(0), positionSpan, x.set(set)),
+                set -> rope.rotate(rows, heads, headDim, table.set(0), positionSpan, x.set(set)),
                 () -> bench.reset(x),
                 () -> {
                     int half = headDim / 2;
                     for (int sample = 0; sample < SAMPLES; sample++) {
                         int row = (int) bench.draw((long) rows);
                         int i = (int) bench.draw((long) half);
-                        long at =
-                                ((long) row * heads + bench.draw((long) heads)) * headDim + i;
-                        double angle =
-                                positions[row] * Math.pow(THETA, -2.0 * i / headDim);
+                        long at = ((long) row * heads + bench.draw((long) heads)) * headDim + i;
+                        double angle = positions[row] * Math.pow(THETA, -2.0 * i / headDim);
                         double a = x.value(at);
                         double b = x.value(at + half);
                         Workbench.require(
@@ -135,12 +131,7 @@ final class RowCases {
                 sets,
                 set ->
                         embedding.scatterAdd(
-                                rows,
-                                width,
-                                tableRows,
-                                indexSpan,
-                                source.set(set),
-                                target.set(0)),
+                                rows, width, tableRows, indexSpan, source.set(set), target.set(0)),
                 () -> bench.reset(target),
                 () -> {
                     for (int sample = 0; sample < SAMPLES; sample++) {
@@ -195,10 +186,7 @@ final class RowCases {
                         long from =
                                 ((long) tile * (1 + patches) + 1 + row * grid + column) * width
                                         + channel;
-                        long cell =
-                                (long) tile * (patches / 4)
-                                        + row / 2 * (grid / 2)
-                                        + column / 2;
+                        long cell = (long) tile * (patches / 4) + row / 2 * (grid / 2) + column / 2;
                         long to =
                                 cell * 4 * width
                                         + (row % 2 * 2 + column % 2) * (long) width

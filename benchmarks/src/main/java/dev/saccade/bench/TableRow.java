@@ -45,8 +45,7 @@ record TableRow(
                 flops,
                 bytes,
                 ours,
-                Stream.concat(others.stream(), Stream.of(other))
-                        .toList(),
+                Stream.concat(others.stream(), Stream.of(other)).toList(),
                 note);
     }
 }

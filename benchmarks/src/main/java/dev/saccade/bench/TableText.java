@@ -11,8 +11,8 @@ import tools.jackson.databind.node.ObjectNode;
 /// How the table is written: for reading in a terminal, as Markdown, as JSON.
 ///
 /// @param head what was measured with: pairs of a word and its meaning
-/// @param copyBandwidth bytes a second that a copy on the device moves, read and written; 0 where it
-///   was not measured
+/// @param copyBandwidth bytes a second that a copy on the device moves, read and written; 0 where
+///   it was not measured
 record TableText(Map<String, String> head, double copyBandwidth) {
     private static final List<String> COLUMNS =
             List.of("case", "us", "+-%", "TFLOP/s", "GB/s", "% copy", "best peer", "us", "% of it");
@@ -41,8 +41,7 @@ record TableText(Map<String, String> head, double copyBandwidth) {
         } else {
             cells.add(best.peer());
             cells.add(number(best.times().median()));
-            cells.add(
-                    ours == null ? "" : number(100 * best.times().median() / ours.median()));
+            cells.add(ours == null ? "" : number(100 * best.times().median() / ours.median()));
         }
         return cells;
     }
@@ -81,8 +80,8 @@ record TableText(Map<String, String> head, double copyBandwidth) {
     /// The table as Markdown.
     String markdown(List<TableRow> rows) {
         StringBuilder text = new StringBuilder();
-        head.forEach((word, meaning) -> text.append("- ").append(word).append(": ")
-                .append(meaning).append('\n'));
+        head.forEach((word, meaning) ->
+                text.append("- ").append(word).append(": ").append(meaning).append('\n'));
         text.append("\n| ").append(String.join(" | ", COLUMNS)).append(" |\n|---|");
         text.append("--:|".repeat(COLUMNS.size() - 1)).append('\n');
         for (TableRow row : rows) {

@@ -16,9 +16,10 @@ import java.util.SplittableRandom;
 /// Where cases are prepared: a device, its peers, and normally distributed numbers to fill operands
 /// with.
 ///
-/// The numbers are made once, [#FULL_NOISE] of them, and copied on the device from a different place
-/// for each operand, so that filling gigabytes takes no time and every element is known on the host
-/// without reading it back. Operands of zeros would let the GPU clock higher than real ones do.
+/// The numbers are made once, [#FULL_NOISE] of them, and copied on the device from a different
+/// place for each operand, so that filling gigabytes takes no time and every element is known on
+/// the host without reading it back. Operands of zeros would let the GPU clock higher than real
+/// ones do.
 final class Workbench implements AutoCloseable {
     /// Numbers for GPUs: the period after which an operand repeats itself; a prime, so that no row
     /// length divides it.

@@ -25,8 +25,7 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 final class DeviceTableTest {
-    private static final Set<String> CUDA_ONLY =
-            Set.of("launch", "replay", "upload", "download");
+    private static final Set<String> CUDA_ONLY = Set.of("launch", "replay", "upload", "download");
 
     static List<Case> tinyCases() {
         return Case.read(Case.TINY).stream()
@@ -116,8 +115,7 @@ final class DeviceTableTest {
                                 new TableRow.Other("fast", new Race.Times(1500, 1500, 1500))),
                         "");
         assertThat(text.markdown(List.of(row)))
-                .contains(
-                        "| gemm/x | 2000 | 1.00 | 1000 | 500 | 12.5 | fast | 1500 | 75.0 |");
+                .contains("| gemm/x | 2000 | 1.00 | 1000 | 500 | 12.5 | fast | 1500 | 75.0 |");
         assertThat(text.terminal(10, row)).startsWith("gemm/x ").contains(" fast ");
     }
 
@@ -137,8 +135,17 @@ final class DeviceTableTest {
         int status =
                 DeviceTable.run(
                         List.of(
-                                "--tiny", "--device", "cpu", "^add$", "--seconds", "0.01",
-                                "--merge", peers.toString(), "--out", json.toString(), "--out",
+                                "--tiny",
+                                "--device",
+                                "cpu",
+                                "^add$",
+                                "--seconds",
+                                "0.01",
+                                "--merge",
+                                peers.toString(),
+                                "--out",
+                                json.toString(),
+                                "--out",
                                 markdown.toString()),
                         new PrintStream(bytes, true, StandardCharsets.UTF_8));
         assertThat(status).isZero();
@@ -153,7 +160,8 @@ final class DeviceTableTest {
 
     @Test
     void badOptionsAreOneLine(@TempDir Path folder) {
-        PrintStream out = new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
+        PrintStream out =
+                new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
         for (List<String> arguments :
                 List.of(
                         List.of("--nothing"),

@@ -46,8 +46,7 @@ public class CopyBench {
 
     @Setup
     public void setUp() {
-        measured =
-                MeasuredCase.of("op=%s memory=%s bytes=%d".formatted(way, memory, bytes));
+        measured = MeasuredCase.of("op=%s memory=%s bytes=%d".formatted(way, memory, bytes));
     }
 
     @TearDown

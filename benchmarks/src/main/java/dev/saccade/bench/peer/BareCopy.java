@@ -17,8 +17,7 @@ public final class BareCopy {
 
     private BareCopy(Library driver) {
         // The names with _v2 are those that cuda.h gives the functions on 64-bit machines.
-        toDevice =
-                driver.function("cuMemcpyHtoD_v2", JAVA_INT, JAVA_LONG, ADDRESS, JAVA_LONG);
+        toDevice = driver.function("cuMemcpyHtoD_v2", JAVA_INT, JAVA_LONG, ADDRESS, JAVA_LONG);
         toHost = driver.function("cuMemcpyDtoH_v2", JAVA_INT, ADDRESS, JAVA_LONG, JAVA_LONG);
     }
 
