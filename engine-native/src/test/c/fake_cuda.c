@@ -206,10 +206,11 @@ static CUresult run_kernel(const Launch* launch) {
   } else if (strcmp(name, "axpy") == 0) {
     const float* x = ARGUMENT(const float*, 0);
     float* y = ARGUMENT(float*, 1);
-    size_t n = ARGUMENT(int, 3), threads = (size_t)launch->grid[0] * launch->block[0];
+    long n = ARGUMENT(int, 3), threads = (long)launch->grid[0] * launch->block[0];
     if (n > threads) n = threads;
-    if (!on_device((CUdeviceptr)x, 4 * n) || !on_device((CUdeviceptr)y, 4 * n)) return CUDA_ERROR_ILLEGAL_ADDRESS;
-    for (size_t i = 0; i < n; i++) y[i] += ARGUMENT(float, 2) * x[i];
+    if (n > 0 && (!on_device((CUdeviceptr)x, 4 * (size_t)n) || !on_device((CUdeviceptr)y, 4 * (size_t)n)))
+      return CUDA_ERROR_ILLEGAL_ADDRESS;
+    for (long i = 0; i < n; i++) y[i] += ARGUMENT(float, 2) * x[i];
   } else if (strcmp(name, "coordinates") == 0) {
     int* out = ARGUMENT(int*, 0);
     for (unsigned z = 0; z < launch->grid[2]; z++)
@@ -316,7 +317,7 @@ EXPORT CUresult cuInit(unsigned int flags) {
   pthread_mutex_lock(&lock);
   CUresult result = enter(__func__);
   if (result == CUDA_SUCCESS) result = flags ? CUDA_ERROR_INVALID_VALUE : (CUresult)machine.init_error;
-  is_initialised = result == CUDA_SUCCESS;
+  if (result == CUDA_SUCCESS) is_initialised = true;
   LEAVE
 }
 
@@ -420,6 +421,7 @@ EXPORT CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, C
 EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   ENTER {
     result = device_check(device);
+    if (!result && machine.compute_mode == CU_COMPUTEMODE_PROHIBITED) result = CUDA_ERROR_DEVICE_UNAVAILABLE;
     if (!result) result = (CUresult)machine.retain_error;
     if (!result) {
       retained++;
@@ -1000,11 +1002,13 @@ EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType typ
 }
 
 // The name that programs built with CUDA 12 know cuEventElapsedTime by; JCuda is one.
+#ifdef cuEventElapsedTime
 #undef cuEventElapsedTime
 EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end);
 EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
   return cuEventElapsedTime_v2(milliseconds, start, end);
 }
+#endif
 
 // Plain names give the version of the function that cuda.h gives them, by its own macros.
 EXPORT CUresult cuGetProcAddress(const char* symbol, void** entry, int version, cuuint64_t flags,

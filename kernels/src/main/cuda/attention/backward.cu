@@ -1,9 +1,10 @@
 // Attention backward in bf16 on tensor cores, without atomics: one kernel sums over queries, one over keys.
 //
-// Both compute the weights p = 2^(scale log2(e) q.k - lse log2(e)) again and dS = p (dO.v - dO.o), round both to bf16 and multiply
-// on: dv = p^T dO, dk = scale dS^T q, dq = scale dS k. With scores transposed (keys are rows) in the first kernel and upright in
-// the second, what one product leaves in a lane's registers is the left operand of the next. That is 7 products
-// instead of the 5 of a kernel that adds up dq in memory, but every element is one chain in a fixed order.
+// Both compute the weights p = 2^(scale log2(e) q.k - lse log2(e)) again and dS = p (dO.v - dO.o), round both to bf16
+// and multiply on: dv = p^T dO, dk = scale dS^T q, dq = scale dS k. With scores transposed (keys are rows) in the first
+// kernel and upright in the second, what one product leaves in a lane's registers is the left operand of the next. That
+// is 7 products instead of the 5 of a kernel that adds up dq in memory, but every element is one chain in a fixed
+// order.
 #include "softmax.cuh"
 #include "tile.cuh"
 
@@ -13,6 +14,30 @@ constexpr int WARPS = 4;
 constexpr int THREADS = 32 * WARPS;
 constexpr int TILE_ROWS = 64;  // of the block: 16 for each warp
 constexpr int STAGE = 64;      // rows that are loaded together
+
+// Rounds and stores dk and dv through the tiles of k and v, of which a warp's rows are its own by then. Where they go
+// is found again from opaque numbers, instead of being kept in registers all through the loop.
+template <int WIDTH>
+__device__ __forceinline__ void store_gradients(uint32_t keyTile, const float (&keySum)[WIDTH / 8][4],
+                                                const float (&valueSum)[WIDTH / 8][4], bf16* dk, bf16* dv,
+                                                const int* tiles, int kvHeads, int headDim, float scale, int thread) {
+  using Tile = Rows<WIDTH>;
+  constexpr int TILE = TILE_ROWS * Tile::BYTES;
+  const int lane = thread % 32, warp = thread / 32;
+  const Work job = work(tiles, kvHeads);
+  const long long stride = static_cast<long long>(kvHeads) * headDim;
+  const int first = job.first + 16 * warp;
+  const long long base = (job.keyStart + first) * stride + job.kvHead * headDim;
+  const uint32_t rows = keyTile + 16 * warp * Tile::BYTES;
+  round_rows<WIDTH>(rows, keySum, scale, scale, lane);
+  round_rows<WIDTH>(rows + TILE, valueSum, 1.f, 1.f, lane);
+  __syncwarp();
+  const auto place = [&](bf16* to, int row) {
+    return first + row < job.keyLength ? to + base + row * stride : nullptr;
+  };
+  store_rows<WIDTH, 16>(rows, headDim, lane, [&](int row) { return place(dk, row); });
+  store_rows<WIDTH, 16>(rows + TILE, headDim, lane, [&](int row) { return place(dv, row); });
+}
 
 // dk and dv of 64 keys of a sequence and key-value head. The queries' rows (each query's heads of the group in turn)
 // are walked over in order.
@@ -94,26 +119,29 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
         multiply_add(slope[0], value[step], b[0], b[1]);
         multiply_add(slope[1], value[step], b[2], b[3]);
       }
-      const bool masked = first + part < unmasked;
+      if (first + part < unmasked) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int unseen = first_row(16 * warp + 8 * half + lane / 4) - first - part - 2 * (lane & 3);
+#pragma unroll
+          for (int n = 0; n < 2; n++) {
+            if (8 * n < unseen) p[n][2 * half] = -INFINITY;
+            if (8 * n + 1 < unseen) p[n][2 * half + 1] = -INFINITY;
+          }
+        }
+      }
       uint32_t weights[4], slopes[4];
 #pragma unroll
       for (int n = 0; n < 2; n++) {
-        const int column = part + 8 * n + 2 * (lane & 3);
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          const float2 row = rowStatistics[stage][column + i];
-#pragma unroll
-          for (int half = 0; half < 2; half++) {
-            float& w = p[n][2 * half + i];
-            w = weight(w, scaleLog2, row.x);
-            if (masked && first + column + i < first_row(16 * warp + lane / 4 + 8 * half)) w = 0.f;
-            slope[n][2 * half + i] = __fmul_rn(w, __fsub_rn(slope[n][2 * half + i], row.y));
-          }
-        }
+        const float2* row = &rowStatistics[stage][part + 8 * n + 2 * (lane & 3)];
+        const float2 row0 = row[0], row1 = row[1];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          weights[2 * n + half] = pack_bf16(p[n][2 * half], p[n][2 * half + 1]);
-          slopes[2 * n + half] = pack_bf16(slope[n][2 * half], slope[n][2 * half + 1]);
+          const float w0 = weight(p[n][2 * half], scaleLog2, row0.x);
+          const float w1 = weight(p[n][2 * half + 1], scaleLog2, row1.x);
+          weights[2 * n + half] = pack_bf16(w0, w1);
+          slopes[2 * n + half] = pack_bf16(__fmul_rn(w0, __fsub_rn(slope[n][2 * half], row0.y)),
+                                           __fmul_rn(w1, __fsub_rn(slope[n][2 * half + 1], row1.y)));
         }
       }
       const uint32_t queryRows = Tile::rows_first(queryTile, lane);
@@ -131,15 +159,8 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
     }
   }
 
-  // A warp's rows of the tiles of k and v are its own by now.
-  round_rows<WIDTH>(warpKeys, keySum, scale, scale, lane);
-  round_rows<WIDTH>(warpValues, valueSum, 1.f, 1.f, lane);
-  __syncwarp();
-  const auto place = [&](bf16* to, int row) {
-    return 16 * warp + row < keys ? to + keyBase + (16 * warp + row) * stride : nullptr;
-  };
-  store_rows<WIDTH, 16>(warpKeys, headDim, lane, [&](int row) { return place(dk, row); });
-  store_rows<WIDTH, 16>(warpValues, headDim, lane, [&](int row) { return place(dv, row); });
+  store_gradients<WIDTH>(opaque(keyTile), keySum, valueSum, dk, dv, tiles, opaque(kvHeads), headDim, scale,
+                         opaque(threadIdx.x));
 }
 
 // dq of 64 packed rows of a sequence and key-value head; the keys are walked over in order.
@@ -255,7 +276,7 @@ __device__ __forceinline__ void queries_backward(const bf16* q, const bf16* k, c
   round_rows<WIDTH>(warpTile, sum, scale, scale, lane);
   __syncwarp();
   store_rows<WIDTH, 16>(warpTile, headDim, lane, [&](int at) {
-    return warpFirst + at < end ? dq + rows.at(warpFirst + at) * headDim : nullptr;
+    return warpFirst + at < end ? dq + static_cast<long long>(rows.at(warpFirst + at)) * headDim : nullptr;
   });
 }
 

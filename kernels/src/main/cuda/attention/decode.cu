@@ -1,9 +1,9 @@
 // Attention of one new query a sequence in bf16: the bits of forward.cu at the speed of memory.
 //
-// A block takes one sequence and key-value head, whose group of query heads is the 16 rows of a tensor core tile, and keeps several
-// stages of 64 keys on their way. Its four warps share the work on a stage: each has the scores of 16 keys, hands maxima, sums and
-// weights round through shared memory, and adds up a quarter of the output's columns. Each element is the same
-// chain of products as in forward.cu, where one warp has all keys and columns.
+// A block takes one sequence and key-value head, whose group of query heads is the 16 rows of a tensor core tile, and
+// keeps several stages of 64 keys on their way. Its four warps share the work on a stage: each has the scores of 16
+// keys, hands maxima, sums and weights round through shared memory, and adds up a quarter of the output's columns. Each
+// element is the same chain of products as in forward.cu, where one warp has all keys and columns.
 #include "softmax.cuh"
 #include "tile.cuh"
 
@@ -185,7 +185,7 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
 }  // namespace saccade
 
 #define DECODE(WIDTH, STAGES)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS) decode_##WIDTH##_bf16(                             \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 2) decode_##WIDTH##_##STAGES##_bf16(                  \
       const saccade::bf16* q, const saccade::bf16* k, const saccade::bf16* v, saccade::bf16* o, float* lse,         \
       const int* keyStart, const int* keyLength, int heads, int kvHeads, int headDim, float scaleLog2) {            \
     saccade::decode<WIDTH, STAGES>(q, k, v, o, lse, keyStart, keyLength, heads, kvHeads, headDim, scaleLog2);       \
@@ -193,4 +193,5 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
 
 DECODE(32, 6)
 DECODE(64, 4)
+DECODE(128, 2)  // where a block can not have the shared memory of 3
 DECODE(128, 3)

@@ -1,10 +1,10 @@
 // Attention forward in bf16 on tensor cores, for training and prefill.
 //
-// A block takes 128 rows of one sequence and key-value head and walks over the keys, 64 of them in shared memory and the next 64
-// on their way. A row is a query and a head of the group, so a group shares what is read of k and v. A warp
-// has 32 rows: scores = q k^T in accumulators, the online softmax on them where they lie, weights rounded to bf16 in registers as the
-// left operand of weights v. Every element is one chain of tensor core products over the head dimension or the
-// keys in order, so rows, tiles and warps never show in the bits.
+// A block takes 128 rows of one sequence and key-value head and walks over the keys, 64 of them in shared memory and
+// the next 64 on their way. A row is a query and a head of the group, so a group shares what is read of k and v. A warp
+// has 32 rows: scores = q k^T in accumulators, the online softmax on them where they lie, weights rounded to bf16 in
+// registers as the left operand of weights v. Every element is one chain of tensor core products over the head
+// dimension or the keys in order, so rows, tiles and warps never show in the bits.
 #include "softmax.cuh"
 #include "tile.cuh"
 
@@ -18,8 +18,8 @@ constexpr int ROWS = WARPS * WARP_ROWS;
 constexpr int KEYS = 32;     // of one step of the softmax: this decides bits
 constexpr int STAGE = 64;    // keys that are loaded together
 
-// A warp's results: sums of weights over the lanes, sums of values divided by them, through the warp's part of the query
-// tile. What the loop needs no register for is found again here.
+// A warp's results: sums of weights over the lanes, sums of values divided by them, through the warp's part of the
+// query tile. What the loop needs no register for is found again here.
 template <int WIDTH>
 __device__ __forceinline__ void store(uint32_t queryTile, const float (&sum)[PARTS][WIDTH / 8][4],
                                       const float (&top)[PARTS][2], const float (&total)[PARTS][2], bf16* o, float* lse,
@@ -47,7 +47,7 @@ __device__ __forceinline__ void store(uint32_t queryTile, const float (&sum)[PAR
   }
   __syncwarp();
   store_rows<WIDTH, WARP_ROWS>(warpTile, headDim, lane, [&](int row) {
-    return warpFirst + row < end ? o + rows.at(warpFirst + row) * headDim : nullptr;
+    return warpFirst + row < end ? o + static_cast<long long>(rows.at(warpFirst + row)) * headDim : nullptr;
   });
 }
 

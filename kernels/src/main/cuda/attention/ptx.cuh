@@ -54,8 +54,8 @@ __device__ __forceinline__ void load_transposed(uint32_t (&to)[4], uint32_t addr
 }
 
 // c += a b with a of 16x16, b of 16x8. Lane l, with g = l/4 and t = 2(l%4), holds of c rows g (c[0], c[1]) and g+8
-// (c[2], c[3]) in columns t and t+1; of a the pairs from column t of rows g and g+8, then from column t+8; of b the pairs
-// from row t, then t+8, of column g.
+// (c[2], c[3]) in columns t and t+1; of a the pairs from column t of rows g and g+8, then from column t+8; of b the
+// pairs from row t, then t+8, of column g.
 __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

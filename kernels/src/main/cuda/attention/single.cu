@@ -1,8 +1,8 @@
 // Attention in fp32 without tensor cores, any head dimension up to 256.
 //
-// A warp has a few rows and walks over the other side in blocks of 32, a lane each: a score is one chain over the head dimension, and
-// an element of a result, of which a lane has every 32nd column, one chain over the other side in order. So rows, tiles
-// and warps never show in the bits.
+// A warp has a few rows and walks over the other side in blocks of 32, a lane each: a score is one chain over the head
+// dimension, and an element of a result, of which a lane has every 32nd column, one chain over the other side in order.
+// So rows, tiles and warps never show in the bits.
 #include "softmax.cuh"
 #include "tile.cuh"
 
@@ -155,7 +155,7 @@ __device__ __forceinline__ void forward_tile(const float* q, const float* k, con
   const PackedRows rows(job.queryStart, heads, kvHeads, job.kvHead, magic);
   forward<PARTS, COUNT>(
       q, k, v, o, lse, job.first, job.queryLength * rows.group, job.keyStart, job.keyLength, kvHeads, job.kvHead,
-      headDim, scaleLog2, [&](int row) { return rows.at(row); },
+      headDim, scaleLog2, [&](int row) -> long long { return rows.at(row); },
       [&](int row) { return causal ? job.keyLength - job.queryLength + rows.query(row) + 1 : job.keyLength; });
 }
 
@@ -166,10 +166,10 @@ __device__ __forceinline__ void decode(const float* q, const float* k, const flo
                                        float scaleLog2) {
   const int sequence = blockIdx.x / kvHeads, kvHead = blockIdx.x % kvHeads, group = heads / kvHeads;
   const int length = keyLength[sequence];
-  const long long base = static_cast<long long>(sequence) * heads + kvHead * group;
+  const int base = sequence * heads + kvHead * group;
   forward<PARTS, COUNT>(
       q, k, v, o, lse, blockIdx.y * (WARPS * COUNT), group, keyStart[sequence], length, kvHeads, kvHead, headDim,
-      scaleLog2, [&](int row) { return base + row; }, [&](int) { return length; });
+      scaleLog2, [&](int row) -> long long { return base + row; }, [&](int) { return length; });
 }
 
 // dq of the rows `first` to `first + WARPS * COUNT`: dS = p (dO.v - dO.o), dq = scale dS k.
@@ -196,7 +196,7 @@ __device__ __forceinline__ void queries_backward(const float* q, const float* k,
     return causal ? min(job.keyLength, job.keyLength - job.queryLength + rows.query(row) + 1) : job.keyLength;
   };
   const auto of = [&](const float* x, int row) {
-    return job.first + row < end ? x + rows.at(job.first + row) * headDim : nullptr;
+    return job.first + row < end ? x + static_cast<long long>(rows.at(job.first + row)) * headDim : nullptr;
   };
   Tile::load(queryTile, ROWS, headDim, [&](int row) { return of(q, row); });
   Tile::load(upstreamTile, ROWS, headDim, [&](int row) { return of(dO, row); });
@@ -233,11 +233,12 @@ __device__ __forceinline__ void queries_backward(const float* q, const float* k,
 #pragma unroll
   for (int i = 0; i < COUNT; i++) {
     const int at = job.first + warp + i * WARPS;
-    if (at < end) Tile::store(dq + rows.at(at) * headDim, sum[i], scale, headDim);
+    if (at < end) Tile::store(dq + static_cast<long long>(rows.at(at)) * headDim, sum[i], scale, headDim);
   }
 }
 
-// dk and dv of the keys `first` to `first + WARPS * COUNT`: dv = p^T dO, dk = scale dS^T q, over the packed rows in order.
+// dk and dv of the keys `first` to `first + WARPS * COUNT`: dv = p^T dO, dk = scale dS^T q, over the packed rows in
+// order.
 template <int PARTS, int COUNT>
 __device__ __forceinline__ void keys_backward(const float* q, const float* k, const float* v, const float* dO,
                                               const float2* statistics, float* dk, float* dv, const int* tiles,
@@ -268,7 +269,7 @@ __device__ __forceinline__ void keys_backward(const float* q, const float* k, co
   for (int first = first_row(0) / KEYS * KEYS; first < end; first += KEYS) {
     __syncthreads();
     const auto of = [&](const float* x, int row) {
-      return first + row < end ? x + rows.at(first + row) * headDim : nullptr;
+      return first + row < end ? x + static_cast<long long>(rows.at(first + row)) * headDim : nullptr;
     };
     Tile::load(queryTile, KEYS, headDim, [&](int row) { return of(q, row); });
     Tile::load(upstreamTile, KEYS, headDim, [&](int row) { return of(dO, row); });
@@ -302,34 +303,34 @@ __device__ __forceinline__ void keys_backward(const float* q, const float* k, co
 
 }  // namespace saccade
 
-#define ATTENTION(WIDTH, COUNT)                                                                                     \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS) forward_##WIDTH##_f32(                             \
+#define ATTENTION(WIDTH, COUNT, BACK)                                                                               \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 3) forward_##WIDTH##_f32(                             \
       const float* q, const float* k, const float* v, float* o, float* lse, const int* tiles, int heads,            \
       int kvHeads, int headDim, int causal, int magic, float scaleLog2) {                                           \
     saccade::forward_tile<WIDTH / 32, COUNT>(q, k, v, o, lse, tiles, heads, kvHeads, headDim, causal, magic,        \
                                              scaleLog2);                                                            \
   }                                                                                                                 \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS) decode_##WIDTH##_f32(                              \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 3) decode_##WIDTH##_f32(                              \
       const float* q, const float* k, const float* v, float* o, float* lse, const int* keyStart,                    \
       const int* keyLength, int heads, int kvHeads, int headDim, float scaleLog2) {                                 \
     saccade::decode<WIDTH / 32, 2>(q, k, v, o, lse, keyStart, keyLength, heads, kvHeads, headDim, scaleLog2);       \
   }                                                                                                                 \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS) keys_backward_##WIDTH##_f32(                       \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 3) keys_backward_##WIDTH##_f32(                       \
       const float* q, const float* k, const float* v, const float* dO, const float2* statistics, float* dk,         \
       float* dv, const int* tiles, int heads, int kvHeads, int headDim, int causal, int magic, float scale,         \
       float scaleLog2) {                                                                                            \
-    saccade::keys_backward<WIDTH / 32, 4>(q, k, v, dO, statistics, dk, dv, tiles, heads, kvHeads, headDim, causal,  \
+    saccade::keys_backward<WIDTH / 32, BACK>(q, k, v, dO, statistics, dk, dv, tiles, heads, kvHeads, headDim, causal,  \
                                           magic, scale, scaleLog2);                                                 \
   }                                                                                                                 \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS) queries_backward_##WIDTH##_f32(                    \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 3) queries_backward_##WIDTH##_f32(                    \
       const float* q, const float* k, const float* v, const float* dO, const float2* statistics, float* dq,         \
       const int* tiles, int heads, int kvHeads, int headDim, int causal, int magic, float scale,                    \
       float scaleLog2) {                                                                                            \
-    saccade::queries_backward<WIDTH / 32, 4>(q, k, v, dO, statistics, dq, tiles, heads, kvHeads, headDim, causal,   \
+    saccade::queries_backward<WIDTH / 32, BACK>(q, k, v, dO, statistics, dq, tiles, heads, kvHeads, headDim, causal,   \
                                              magic, scale, scaleLog2);                                              \
   }
 
-ATTENTION(32, 8)
-ATTENTION(64, 8)
-ATTENTION(128, 8)
-ATTENTION(256, 4)
+ATTENTION(32, 8, 4)
+ATTENTION(64, 8, 4)
+ATTENTION(128, 8, 4)
+ATTENTION(256, 4, 3)

@@ -47,13 +47,13 @@ __device__ __forceinline__ Work work(const int* tiles, int kvHeads) {
 
 // The rows that read one key-value head: row r is query r / group and the group's head r % group.
 struct PackedRows {
-  long long base;     // row 0, counted in heads from the start of q
+  int base;           // row 0, counted in heads from the start of q
   int group, others;  // heads of the group, and all other heads
   unsigned magic;     // 2^32 / group rounded up, 0 for a group of 1
 
   __device__ __forceinline__ PackedRows(int queryStart, int heads, int kvHeads, int kvHead, int magic)
       : group(heads / kvHeads), others(heads - heads / kvHeads), magic(magic) {
-    base = static_cast<long long>(queryStart) * heads + kvHead * group;
+    base = queryStart * heads + kvHead * group;
   }
 
   __device__ __forceinline__ int query(int row) const {
@@ -61,9 +61,7 @@ struct PackedRows {
   }
 
   // The row's place, counted in heads from the start of q.
-  __device__ __forceinline__ long long at(int row) const {
-    return base + row + static_cast<long long>(query(row)) * others;
-  }
+  __device__ __forceinline__ int at(int row) const { return base + row + query(row) * others; }
 };
 
 // Starts to load ROWS rows `stride` elements apart; those from `rows` on are 0, as are columns from headDim on.
@@ -81,8 +79,8 @@ __device__ __forceinline__ void load_keys(uint32_t tile, const bf16* from, long 
   }
 }
 
-// Starts to load the packed rows `first` to `first + ROWS` of each of x into tiles one behind the other; those from `end`
-// on are 0.
+// Starts to load the packed rows `first` to `first + ROWS` of each of x into tiles one behind the other; those from
+// `end` on are 0.
 template <int WIDTH, int ROWS, int THREADS, typename... Source>
 __device__ __forceinline__ void load_queries(uint32_t tile, const PackedRows& rows, int first, int end, int headDim,
                                              const Source*... x) {
@@ -92,7 +90,7 @@ __device__ __forceinline__ void load_queries(uint32_t tile, const PackedRows& ro
   const int left = 8 * chunk < headDim ? end - first - row : 0;
 #pragma unroll
   for (int i = 0; i < ROWS / PASS; i++) {
-    const long long from = rows.at(first + row + i * PASS) * headDim + 8 * chunk;
+    const long long from = static_cast<long long>(rows.at(first + row + i * PASS)) * headDim + 8 * chunk;
     uint32_t at = to + i * PASS * Rows<WIDTH>::BYTES;
     ((copy16(at, x + from, i * PASS < left), at += ROWS * Rows<WIDTH>::BYTES), ...);
   }

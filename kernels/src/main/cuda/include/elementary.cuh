@@ -79,7 +79,7 @@ __device__ __forceinline__ float log_one_plus_in_range(float f) {
   return log_of_parts(e == 0 ? f : __fsub_rn(fraction, 1.0f), small_int_to_float(e));
 }
 
-// erf(x). NaN stays.
+// The error function. NaN stays.
 __device__ __forceinline__ float erf_of(float x) {
   const float size = fabsf(x);
   if (size < 1.0f) {

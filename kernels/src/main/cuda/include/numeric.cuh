@@ -112,8 +112,8 @@ template <typename V> __device__ __forceinline__ V block_sum(V x, V* scratch) {
   return x;
 }
 
-// The activations, the same bits wherever they are fused: no operation may be contracted with a
-// neighbour.
+// The activations, the same bits wherever they are fused and on the CPU: no operation may be
+// contracted with a neighbour.
 
 // z/2 (1 + erf(z / sqrt 2)).
 __device__ __forceinline__ float gelu(float z) {

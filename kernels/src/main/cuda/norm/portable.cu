@@ -13,6 +13,12 @@ namespace {
 // Rows that a block of the kernels with a warp for each row handles.
 constexpr int WARPS = 4;
 
+// Rows that the sums over rows add up in one chain; the chains are merged in a fixed order.
+constexpr int ROWS = 16;
+
+// The most threads of a row's block that has the sums in registers, too.
+constexpr int SUMS_THREADS = 256;
+
 // What all rows need again and again stays in the first-level cache; rows pass by it.
 template <typename T> __device__ __forceinline__ Pack<T> load_passing(const T* from) {
   Pack<T> pack;
@@ -23,7 +29,7 @@ template <typename T> __device__ __forceinline__ Pack<T> load_passing(const T* f
   return pack;
 }
 
-// A thread's place in its row: it has packs thread, thread + threads, ...
+// A thread's place in its row, or group of rows: it has packs thread, thread + threads, ...
 template <bool BLOCK> struct Place {
   int row, thread, threads;
 
@@ -91,6 +97,16 @@ __device__ __forceinline__ void load_row(
   }
 }
 
+// Makes the compiler forget what it has unpacked: it would keep a register for each element from one pass over a
+// row to the next.
+template <typename T, int PACKS> __device__ __forceinline__ void stay_packed(Pack<T> (&packs)[PACKS]) {
+#pragma unroll
+  for (int k = 0; k < PACKS; k++) {
+    uint4& bits = *reinterpret_cast<uint4*>(&packs[k]);
+    asm volatile("" : "+r"(bits.x), "+r"(bits.y), "+r"(bits.z), "+r"(bits.w));
+  }
+}
+
 // 1 / sqrt(square / width + eps), each operation rounded once.
 __device__ __forceinline__ float reciprocal_root(float squares, int width, float eps) {
   return __frcp_rn(__fsqrt_rn(__fadd_rn(__fdiv_rn(squares, float(width)), eps)));
@@ -120,6 +136,7 @@ __device__ __forceinline__ void forward(
       for (int j = 0; j < SIZE; j++) sum = __fadd_rn(sum, to_float(packs[k].element[j]));
     }
     mean = __fdiv_rn(place.sum(sum, scratch), float(width));
+    stay_packed(packs);
   }
   float squares = 0.0f;
 #pragma unroll
@@ -132,6 +149,7 @@ __device__ __forceinline__ void forward(
     }
   }
   const float rstd = reciprocal_root(place.sum(squares, scratch), width, eps);
+  stay_packed(packs);
 #pragma unroll
   for (int k = 0; k < PACKS; k++) {
     const int first = place.template first<T>(k);
@@ -155,22 +173,13 @@ __device__ __forceinline__ void forward(
   }
 }
 
-// With n = (x - mean) * rstd and g = dy * weight: dx = rstd * (g - mean(g) - n * mean(g * n)),
+// One row's gradient. With n = (x - mean) * rstd and g = dy * weight: dx = rstd * (g - mean(g) - n * mean(g * n)),
 // without the term mean(g) where the norm takes no mean off.
-template <typename T, int PACKS, bool BLOCK, bool CENTRED>
-__device__ __forceinline__ void backward(
-    int rows, int width, const T* x, const T* weight, const float* means, const float* rstds,
-    const T* dy, T* dx, bool vector) {
+template <bool CENTRED, typename T, int PACKS, bool BLOCK>
+__device__ __forceinline__ void backward_row(
+    const Place<BLOCK>& place, int width, Pack<T> (&packs)[PACKS], Pack<T> (&upstream)[PACKS],
+    const T* weight, float mean, float rstd, T* dx, bool vector, float* scratch) {
   constexpr int SIZE = Pack<T>::SIZE;
-  __shared__ float scratch[32];
-  const Place<BLOCK> place;
-  if (place.row >= rows) return;
-  const long long shift = (long long)place.row * width;
-  Pack<T> packs[PACKS], upstream[PACKS];
-  load_row(packs, x + shift, width, place, vector);
-  load_row(upstream, dy + shift, width, place, vector);
-  const float mean = CENTRED ? means[place.row] : 0.0f;
-  const float rstd = rstds[place.row];
   float sum = 0.0f, products = 0.0f;
 #pragma unroll
   for (int k = 0; k < PACKS; k++) {
@@ -188,6 +197,8 @@ __device__ __forceinline__ void backward(
   }
   const float slope = __fdiv_rn(place.sum(products, scratch), float(width));
   const float offset = CENTRED ? __fdiv_rn(place.sum(sum, scratch), float(width)) : 0.0f;
+  stay_packed(packs);
+  stay_packed(upstream);
 #pragma unroll
   for (int k = 0; k < PACKS; k++) {
     const int first = place.template first<T>(k);
@@ -201,27 +212,110 @@ __device__ __forceinline__ void backward(
         result.element[j] =
             from_float<T>(__fmul_rn(__fmaf_rn(n, -slope, __fsub_rn(g, offset)), rstd));
       }
-      store_part(dx + shift, first, width, vector, result);
+      store_part(dx, first, width, vector, result);
     }
   }
 }
 
-// The terms of dWeight, dy * (x - mean) * rstd, and of dBias, dy.
-template <typename T, int N, bool CENTRED>
-__device__ __forceinline__ void partials(
-    int rows, int width, const T* x, const float* means, const float* rstds, const T* dy, float* partial) {
-  constexpr int SUMS = CENTRED ? 2 : 1;
-  column_partials<SUMS, N>(rows, width, partial, [=](int row, int column, float(&sum)[SUMS][N]) {
-    const long long at = (long long)row * width + column;
-    const Elements<T, N> value = load_elements<N>(x + at), upstream = load_elements<N>(dy + at);
+template <typename T, int PACKS, bool BLOCK, bool CENTRED>
+__device__ __forceinline__ void backward(
+    int rows, int width, const T* x, const T* weight, const float* means, const float* rstds,
+    const T* dy, T* dx, bool vector) {
+  __shared__ float scratch[32];
+  const Place<BLOCK> place;
+  if (place.row >= rows) return;
+  const long long shift = (long long)place.row * width;
+  Pack<T> packs[PACKS], upstream[PACKS];
+  load_row(packs, x + shift, width, place, vector);
+  load_row(upstream, dy + shift, width, place, vector);
+  const float mean = CENTRED ? means[place.row] : 0.0f;
+  backward_row<CENTRED>(
+      place, width, packs, upstream, weight, mean, rstds[place.row], dx + shift, vector, scratch);
+}
+
+// As above for a group of ROWS rows by the same threads, which also sum dWeight's terms, dy * n, and dBias's, dy: one
+// chain over the group's rows for each column. partial is [groups][sums][width]. For packed rows only.
+template <typename T, int PACKS, bool BLOCK, bool CENTRED>
+__device__ __forceinline__ void backward_sums(
+    int rows, int width, const T* x, const T* weight, const float* means, const float* rstds,
+    const T* dy, T* dx, float* partial) {
+  constexpr int SIZE = Pack<T>::SIZE, SUMS = CENTRED ? 2 : 1;
+  __shared__ float scratch[32];
+  const Place<BLOCK> place;
+  const int first_row = place.row * ROWS, end = min(rows, first_row + ROWS);
+  if (first_row >= rows) return;
+  float sums[SUMS][PACKS][SIZE];
+#pragma unroll
+  for (int s = 0; s < SUMS; s++) {
+#pragma unroll
+    for (int k = 0; k < PACKS; k++) {
+#pragma unroll
+      for (int j = 0; j < SIZE; j++) sums[s][k][j] = 0.0f;
+    }
+  }
+#pragma unroll 1
+  for (int row = first_row; row < end; row++) {
+    const long long shift = (long long)row * width;
+    Pack<T> packs[PACKS], upstream[PACKS];
+    load_row(packs, x + shift, width, place, true);
+    load_row(upstream, dy + shift, width, place, true);
     const float mean = CENTRED ? means[row] : 0.0f, rstd = rstds[row];
 #pragma unroll
-    for (int j = 0; j < N; j++) {
-      const float g = to_float(upstream.element[j]);
-      sum[0][j] = __fmaf_rn(g, normalised(to_float(value.element[j]), mean, rstd), sum[0][j]);
-      if constexpr (CENTRED) sum[1][j] = __fadd_rn(sum[1][j], g);
+    for (int k = 0; k < PACKS; k++) {
+#pragma unroll
+      for (int j = 0; j < SIZE; j++) {
+        const float g = to_float(upstream[k].element[j]);
+        const float n = normalised(to_float(packs[k].element[j]), mean, rstd);
+        sums[0][k][j] = __fmaf_rn(g, n, sums[0][k][j]);
+        if constexpr (CENTRED) sums[1][k][j] = __fadd_rn(sums[1][k][j], g);
+      }
     }
-  });
+    stay_packed(packs);
+    stay_packed(upstream);
+    backward_row<CENTRED>(
+        place, width, packs, upstream, weight, mean, rstd, dx + shift, true, scratch);
+  }
+#pragma unroll
+  for (int s = 0; s < SUMS; s++) {
+    float* const to = partial + ((long long)place.row * SUMS + s) * width;
+#pragma unroll
+    for (int k = 0; k < PACKS; k++) {
+      const int first = place.template first<T>(k);
+      if (first < width) {
+#pragma unroll
+        for (int j = 0; j < SIZE; j += 4) {
+          *reinterpret_cast<float4*>(to + first + j) = make_float4(
+              sums[s][k][j], sums[s][k][j + 1], sums[s][k][j + 2], sums[s][k][j + 3]);
+        }
+      }
+    }
+  }
+}
+
+// The same chains by a thread for each column (blockIdx.y) of a group (blockIdx.x).
+template <typename T, bool CENTRED>
+__device__ __forceinline__ void column_sums(
+    int rows, int width, const T* x, const float* means, const float* rstds, const T* dy, float* partial) {
+  constexpr int SUMS = CENTRED ? 2 : 1;
+  const int column = int(blockIdx.y) * COLUMN_THREADS + int(threadIdx.x);
+  if (column >= width) return;
+  const int first_row = int(blockIdx.x) * ROWS, count = min(rows - first_row, ROWS);
+  const T* const from = x + (long long)first_row * width + column;
+  const T* const upstream = dy + (long long)first_row * width + column;
+  float weight = 0.0f, bias = 0.0f;
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    if (r < count) {
+      const float g = to_float(upstream[(long long)r * width]);
+      const float mean = CENTRED ? means[first_row + r] : 0.0f;
+      const float value = to_float(from[(long long)r * width]);
+      weight = __fmaf_rn(g, normalised(value, mean, rstds[first_row + r]), weight);
+      bias = __fadd_rn(bias, g);
+    }
+  }
+  float* const to = partial + (long long)blockIdx.x * SUMS * width + column;
+  to[0] = weight;
+  if constexpr (CENTRED) to[width] = bias;
 }
 
 }  // namespace
@@ -239,28 +333,33 @@ __device__ __forceinline__ void partials(
     backward<T, PACKS, BLOCK, CENTRED>(rows, width, x, weight, mean, rstd, dy, dx, vector);            \
   }
 
-#define PARTIALS(KIND, NAME, T, N, CENTRED)                                                            \
-  extern "C" __global__ void __launch_bounds__(COLUMN_THREADS) KIND##_partials_##NAME(                 \
+#define SUMS(KIND, NAME, T, PACKS, BLOCK, THREADS, CENTRED)                                            \
+  extern "C" __global__ void __launch_bounds__(THREADS) KIND##_backward_sums_##NAME(                   \
+      int rows, int width, const T* x, const T* weight, const float* mean, const float* rstd,          \
+      const T* dy, T* dx, float* partial) {                                                            \
+    backward_sums<T, PACKS, BLOCK, CENTRED>(rows, width, x, weight, mean, rstd, dy, dx, partial);      \
+  }
+
+#define TYPE(KIND, NAME, T, CENTRED)                                                                   \
+  NORM(KIND, lane_##NAME, T, 1, false, 32 * WARPS, CENTRED)                                            \
+  NORM(KIND, warp_##NAME, T, 4, false, 32 * WARPS, CENTRED)                                            \
+  NORM(KIND, block_##NAME, T, 4, true, 512, CENTRED)                                                   \
+  SUMS(KIND, lane_##NAME, T, 1, false, 32 * WARPS, CENTRED)                                            \
+  SUMS(KIND, warp_##NAME, T, 4, false, 32 * WARPS, CENTRED)                                            \
+  SUMS(KIND, block_##NAME, T, 4, true, SUMS_THREADS, CENTRED)                                          \
+  extern "C" __global__ void __launch_bounds__(COLUMN_THREADS) KIND##_columns_##NAME(                  \
       int rows, int width, const T* x, const float* mean, const float* rstd, const T* dy,              \
       float* partial) {                                                                                \
-    partials<T, N, CENTRED>(rows, width, x, mean, rstd, dy, partial);                                  \
+    column_sums<T, CENTRED>(rows, width, x, mean, rstd, dy, partial);                                  \
   }
 
 // Narrow rows, with one pack a lane; a warp's rows; a block's rows.
-#define KERNELS(KIND, CENTRED)                                       \
-  NORM(KIND, lane_f32, float, 1, false, 32 * WARPS, CENTRED)         \
-  NORM(KIND, warp_f32, float, 4, false, 32 * WARPS, CENTRED)         \
-  NORM(KIND, block_f32, float, 4, true, 512, CENTRED)                \
-  NORM(KIND, lane_bf16, bf16, 1, false, 32 * WARPS, CENTRED)         \
-  NORM(KIND, warp_bf16, bf16, 4, false, 32 * WARPS, CENTRED)         \
-  NORM(KIND, block_bf16, bf16, 4, true, 512, CENTRED)                \
-  PARTIALS(KIND, f32, float, 4, CENTRED)                             \
-  PARTIALS(KIND, bf16, bf16, 8, CENTRED)                             \
-  PARTIALS(KIND, single_f32, float, 1, CENTRED)                      \
-  PARTIALS(KIND, single_bf16, bf16, 1, CENTRED)                      \
-  extern "C" __global__ void __launch_bounds__(COLUMN_THREADS) KIND##_merge( \
-      int row_blocks, int width, const float* partial, float* d_weight, float* d_bias) { \
-    column_merge<CENTRED ? 2 : 1>(row_blocks, width, partial, d_weight, d_bias); \
+#define KERNELS(KIND, CENTRED)                                                                         \
+  TYPE(KIND, f32, float, CENTRED)                                                                      \
+  TYPE(KIND, bf16, bf16, CENTRED)                                                                      \
+  extern "C" __global__ void __launch_bounds__(COLUMN_THREADS) KIND##_merge(                           \
+      int row_blocks, int width, const float* partial, float* d_weight, float* d_bias) {               \
+    column_merge<CENTRED ? 2 : 1>(row_blocks, width, partial, d_weight, d_bias);                       \
   }
 
 KERNELS(layer_norm, true)

@@ -104,8 +104,7 @@ final class EngineCases {
         return hostCase(0, Clock.SUBMISSION, launcher(bench, device, withArguments), rivals);
     }
 
-    private static IntConsumer launcher(
-            Workbench bench, CudaDevice device, boolean withArguments) {
+    private static IntConsumer launcher(Workbench bench, CudaDevice device, boolean withArguments) {
         Program program = device.load("launches", ptx());
         bench.closeLater(program);
         Kernel kernel = program.kernel(withArguments ? "twelve_arguments" : "null_kernel");

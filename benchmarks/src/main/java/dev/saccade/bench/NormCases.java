@@ -247,8 +247,7 @@ final class NormCases {
             int row = sample == 0 ? rows.rows - 1 : (int) rows.bench.draw((long) rows.rows);
             double center = mean == null ? 0 : rows.mean(row);
             double scale = rows.rstd(row, center);
-            Workbench.require(
-                    "rstd[" + row + "]", DType.F32, rstds[row], scale, scale, ARITHMETIC);
+            Workbench.require("rstd[" + row + "]", DType.F32, rstds[row], scale, scale, ARITHMETIC);
             Workbench.require(
                     "mean[" + row + "]", DType.F32, means[row], center, 1 / scale, ARITHMETIC);
             double gradients = 0;
@@ -263,7 +262,10 @@ final class NormCases {
                 double g = dy.value((long) row * width + i) * weight.value(i);
                 double xHat = (rows.x.value((long) row * width + i) - center) * scale;
                 double exact =
-                        scale * (g - (mean == null ? 0 : gradients / width) - xHat * products / width);
+                        scale
+                                * (g
+                                        - (mean == null ? 0 : gradients / width)
+                                        - xHat * products / width);
                 Workbench.require(
                         "dx[%d, %d]".formatted(row, i),
                         rows.dtype,
@@ -279,8 +281,7 @@ final class NormCases {
         double weightMagnitude = 0;
         double biasMagnitude = 0;
         for (int row = 0; row < rows.rows; row++) {
-            double xHat =
-                    (rows.x.value((long) row * width + column) - means[row]) * rstds[row];
+            double xHat = (rows.x.value((long) row * width + column) - means[row]) * rstds[row];
             double g = dy.value((long) row * width + column);
             weightSum += g * xHat;
             biasSum += g;

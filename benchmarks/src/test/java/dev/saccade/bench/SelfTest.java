@@ -225,7 +225,19 @@ public final class SelfTest implements TestExecutionListener {
 
     private Counts counts(TestIdentifier test) {
         return classes.computeIfAbsent(className(test), _ -> new EnumMap<>(Column.class))
-                .computeIfAbsent(Column.of(title(test)), _ -> new Counts());
+                .computeIfAbsent(Column.of(titles(test)), _ -> new Counts());
+    }
+
+    /// The names of a test and of all that holds it: a class may be run once for each target.
+    private String titles(TestIdentifier test) {
+        StringBuilder titles = new StringBuilder();
+        TestPlan tests = plan;
+        for (TestIdentifier at = test;
+                at != null;
+                at = tests == null ? null : tests.getParent(at).orElse(null)) {
+            titles.append(at.getDisplayName()).append(' ');
+        }
+        return titles.toString();
     }
 
     /// The names of a test and of what holds it, below the class.

@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
 /// became of it.
 final class CudaContext {
     /// Something on the device that is closed by its owner, or at the latest with the device.
+    @FunctionalInterface
     interface Resource extends AutoCloseable {
         @Override
         void close();
@@ -42,7 +43,7 @@ final class CudaContext {
     /// Pinned host memory by address.
     final TreeMap<Long, PinnedBuffer> pinned = new TreeMap<>();
 
-    /// What was made on the device and is still open.
+    /// What was made on the device and is still open, the stream first.
     final Set<Resource> resources = new LinkedHashSet<>();
 
     private final Thread owner = Thread.currentThread();
@@ -183,7 +184,7 @@ final class CudaContext {
     ///
     /// @return the mode before, for [#restrict(int)]
     int relax() {
-        return recording ? exchangeMode(CudaDriver.CAPTURE_MODE_RELAXED) : -1;
+        return recording ? exchangeMode(CudaDriver.STREAM_CAPTURE_MODE_RELAXED) : -1;
     }
 
     void restrict(int mode) {
@@ -213,9 +214,9 @@ final class CudaContext {
         return open;
     }
 
-    /// Ends the use of the device and closes what was made on it.
+    /// Ends the use of the device and closes what was made on it, the stream last.
     void close() {
-        new ArrayList<>(resources).forEach(Resource::close);
+        new ArrayList<>(resources).reversed().forEach(Resource::close);
         open = false;
         arena.close();
     }

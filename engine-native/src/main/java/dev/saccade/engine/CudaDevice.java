@@ -7,6 +7,7 @@ import java.io.InputStream;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -53,7 +54,18 @@ public final class CudaDevice implements Device {
 
     /// Looks for CUDA devices; never throws.
     public static CudaProbe probe() {
-        return CudaProbe.take();
+        CudaDrivers chosen = CudaDrivers.chosen();
+        return chosen != null
+                ? CudaProbe.take(chosen)
+                : new CudaProbe(
+                        "%s=%s names no binding: it can be %s"
+                                .formatted(
+                                        CudaDrivers.PROPERTY,
+                                        System.getProperty(CudaDrivers.PROPERTY),
+                                        CudaDrivers.CHOICES),
+                        0,
+                        "none",
+                        List.of());
     }
 
     /// Opens a device. The calling thread becomes the one that uses it; it can have other ordinals
@@ -61,15 +73,16 @@ public final class CudaDevice implements Device {
     ///
     /// @throws InputException when there is no such device or it can't be used, saying why
     public static CudaDevice open(int ordinal) {
-        CudaProbe probe = probe();
-        String name = "cuda:" + ordinal;
-        String cure = "choose another device (--device cpu always works)";
-        if (CudaDrivers.chosen() == null) {
+        CudaDrivers chosen = CudaDrivers.chosen();
+        if (chosen == null) {
             throw new InputException(
                     "property " + CudaDrivers.PROPERTY,
                     "'%s' names no binding".formatted(System.getProperty(CudaDrivers.PROPERTY)),
                     "use " + CudaDrivers.CHOICES);
         }
+        CudaProbe probe = CudaProbe.take(chosen);
+        String name = "cuda:" + ordinal;
+        String cure = "choose another device (--device cpu always works)";
         CudaProperties properties = null;
         for (CudaProperties device : probe.devices()) {
             properties = device.ordinal() == ordinal ? device : properties;
@@ -94,20 +107,39 @@ public final class CudaDevice implements Device {
                     "thread '%s' works with cuda:%d: open %s in a thread of its own"
                             .formatted(Thread.currentThread().getName(), use.ordinal, name));
         }
-        CudaDriver driver =
-                Objects.requireNonNull(Objects.requireNonNull(CudaDrivers.chosen()).driver());
-        CudaContext context = new CudaContext(driver, name);
+        CudaContext context = new CudaContext(Objects.requireNonNull(chosen.driver()), name);
+        CudaDriver driver = context.driver;
         context.check(driver.cuDeviceGet(context.out, ordinal), "cuDeviceGet");
         int handle = context.outInt();
         int code = driver.cuDevicePrimaryCtxRetain(context.out, handle);
         if (code != CudaDriver.SUCCESS) {
+            context.close();
             throw new InputException(name, CudaProbe.words(driver, code), cure);
         }
-        context.check(driver.cuCtxSetCurrent(context.outLong()), "cuCtxSetCurrent");
-        CudaDevice device = new CudaDevice(context, properties, handle);
         use.ordinal = ordinal;
         use.count++;
-        return device;
+        boolean complete = false;
+        try {
+            context.check(driver.cuCtxSetCurrent(context.outLong()), "cuCtxSetCurrent");
+            CudaDevice device = new CudaDevice(context, properties, handle);
+            complete = true;
+            return device;
+        } finally {
+            if (!complete) {
+                context.close();
+                leave(driver, handle);
+            }
+        }
+    }
+
+    /// Gives the context up. Errors don't matter any more.
+    private static void leave(CudaDriver driver, int handle) {
+        int _ = driver.cuDevicePrimaryCtxRelease(handle);
+        Use use = USE.get();
+        use.count--;
+        if (use.count == 0) {
+            int _ = driver.cuCtxSetCurrent(0);
+        }
     }
 
     /// What the device is.
@@ -238,7 +270,7 @@ public final class CudaDevice implements Device {
 
     void release(Block block) {
         if (context.isOpen()) {
-            context.enter();
+            context.requireOwner();
             memory.release(block);
         }
     }
@@ -327,14 +359,8 @@ public final class CudaDevice implements Device {
         context.requireOwner();
         CudaDriver driver = context.driver;
         int _ = driver.cuStreamSynchronize(stream.handle());
-        context.close();
         memory.close();
-        stream.close();
-        int _ = driver.cuDevicePrimaryCtxRelease(handle);
-        Use use = USE.get();
-        use.count--;
-        if (use.count == 0) {
-            int _ = driver.cuCtxSetCurrent(0);
-        }
+        context.close();
+        leave(driver, handle);
     }
 }

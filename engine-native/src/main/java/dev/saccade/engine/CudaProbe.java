@@ -33,19 +33,7 @@ public record CudaProbe(
         return reason == null;
     }
 
-    static CudaProbe take() {
-        CudaDrivers chosen = CudaDrivers.chosen();
-        if (chosen == null) {
-            return new CudaProbe(
-                    "%s=%s names no binding: it can be %s"
-                            .formatted(
-                                    CudaDrivers.PROPERTY,
-                                    System.getProperty(CudaDrivers.PROPERTY),
-                                    CudaDrivers.CHOICES),
-                    0,
-                    "none",
-                    List.of());
-        }
+    static CudaProbe take(CudaDrivers chosen) {
         CudaDriver driver = chosen.driver();
         if (driver == null) {
             return new CudaProbe(
@@ -123,12 +111,12 @@ public record CudaProbe(
             }
             int device = outInt();
             int[] attributes = {
-                CudaDriver.DEVICE_COMPUTE_CAPABILITY_MAJOR,
-                CudaDriver.DEVICE_COMPUTE_CAPABILITY_MINOR,
-                CudaDriver.DEVICE_MULTIPROCESSOR_COUNT,
-                CudaDriver.DEVICE_L2_CACHE_SIZE,
-                CudaDriver.DEVICE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-                CudaDriver.DEVICE_COMPUTE_MODE
+                CudaDriver.DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                CudaDriver.DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+                CudaDriver.DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+                CudaDriver.DEVICE_ATTRIBUTE_L2_CACHE_SIZE,
+                CudaDriver.DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+                CudaDriver.DEVICE_ATTRIBUTE_COMPUTE_MODE
             };
             int[] values = new int[attributes.length];
             for (int i = 0; i < attributes.length; i++) {
@@ -157,7 +145,7 @@ public record CudaProbe(
                             values[3],
                             values[4]);
             devices.add(properties);
-            return values[5] == CudaDriver.COMPUTE_MODE_PROHIBITED
+            return values[5] == CudaDriver.COMPUTEMODE_PROHIBITED
                     ? "cuda:" + ordinal + ": " + words(driver, CudaDriver.DEVICE_UNAVAILABLE)
                     : refusal(properties);
         }

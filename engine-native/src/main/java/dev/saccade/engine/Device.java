@@ -19,7 +19,8 @@ public sealed interface Device extends AutoCloseable permits HostDevice, CudaDev
     ///   use
     DeviceBuffer allocate(long bytes);
 
-    /// Copies all of `source` (host memory) into `target` from byte `targetOffset` on.
+    /// Copies all of `source` (host memory) into `target` from byte `targetOffset` on. When this
+    /// returns, `source` may be changed, unless it lies in a [PinnedBuffer].
     void upload(MemorySegment source, DeviceBuffer target, long targetOffset);
 
     /// Copies bytes from `sourceOffset` of `source` on into all of `target` (host memory); waits

@@ -62,6 +62,7 @@ public final class Event implements CudaContext.Resource {
     @Override
     public void close() {
         if (open) {
+            context.requireOwner();
             open = false;
             if (context.isOpen()) {
                 context.resources.remove(this);

@@ -16,7 +16,7 @@ public final class Graph implements Replay, CudaContext.Resource {
     private boolean open = true;
 
     /// Something captured and not yet executable.
-    private record Capture(long graph, long nodes, CudaMemory.Reservation reservation) {}
+    private record Capture(long graph, CudaMemory.Reservation reservation) {}
 
     Graph(CudaContext context, Stream stream, CudaMemory memory, Runnable work) {
         this.context = context;
@@ -24,6 +24,7 @@ public final class Graph implements Replay, CudaContext.Resource {
         this.memory = memory;
         Capture capture = capture(work);
         try {
+            nodes = nodes(capture);
             executable = instantiate(capture);
         } catch (CudaException e) {
             capture.reservation().close();
@@ -32,7 +33,6 @@ public final class Graph implements Replay, CudaContext.Resource {
             destroy(capture);
         }
         reservation = capture.reservation();
-        nodes = capture.nodes();
         context.resources.add(this);
     }
 
@@ -43,7 +43,7 @@ public final class Graph implements Replay, CudaContext.Resource {
         context.check(context.driver.cuStreamSynchronize(stream.handle()), "cuStreamSynchronize");
         context.check(
                 context.driver.cuStreamBeginCapture(
-                        stream.handle(), CudaDriver.CAPTURE_MODE_THREAD_LOCAL),
+                        stream.handle(), CudaDriver.STREAM_CAPTURE_MODE_THREAD_LOCAL),
                 "cuStreamBeginCapture");
         CudaMemory.Reservation reserved = memory.reserve();
         context.recording(true);
@@ -63,9 +63,7 @@ public final class Graph implements Replay, CudaContext.Resource {
             reserved.close();
             throw context.failure(code, "cuStreamEndCapture", null, null, "");
         }
-        long graph = context.outLong();
-        context.check(context.driver.cuGraphGetNodes(graph, context.out), "cuGraphGetNodes");
-        return new Capture(graph, context.outLong(), reserved);
+        return new Capture(context.outLong(), reserved);
     }
 
     /// Ends a capture whose work has thrown. What the driver says of it does not matter.
@@ -75,6 +73,12 @@ public final class Graph implements Replay, CudaContext.Resource {
             int _ = context.driver.cuGraphDestroy(context.outLong());
         }
         reserved.close();
+    }
+
+    private long nodes(Capture capture) {
+        context.check(
+                context.driver.cuGraphGetNodes(capture.graph(), context.out), "cuGraphGetNodes");
+        return context.outLong();
     }
 
     private long instantiate(Capture capture) {
@@ -101,8 +105,10 @@ public final class Graph implements Replay, CudaContext.Resource {
     public boolean update(Runnable work) {
         requireOpen();
         Capture capture = capture(work);
+        long newNodes;
         boolean kept;
         try (Arena scratch = Arena.ofConfined()) {
+            newNodes = nodes(capture);
             int code =
                     context.driver.cuGraphExecUpdate(
                             executable,
@@ -124,7 +130,7 @@ public final class Graph implements Replay, CudaContext.Resource {
         }
         reservation.close();
         reservation = capture.reservation();
-        nodes = capture.nodes();
+        nodes = newNodes;
         return kept;
     }
 
@@ -155,6 +161,7 @@ public final class Graph implements Replay, CudaContext.Resource {
     @Override
     public void close() {
         if (open) {
+            context.requireOwner();
             open = false;
             if (context.isOpen()) {
                 context.resources.remove(this);

@@ -58,7 +58,8 @@ public final class Kernel {
         config = new LaunchConfig(context.arena, stream.handle());
         values = context.arena.allocate(MOST_PARAMETER_BYTES, 128);
         pointers = context.arena.allocate(ValueLayout.ADDRESS, MOST_PARAMETERS);
-        plainSharedBytes = PLAIN_SHARED_BYTES - attribute(CudaDriver.FUNCTION_SHARED_SIZE_BYTES);
+        plainSharedBytes =
+                PLAIN_SHARED_BYTES - attribute(CudaDriver.FUNC_ATTRIBUTE_SHARED_SIZE_BYTES);
         if (context.driver.describesParameters()) {
             askForParameters();
             fixed = true;
@@ -180,7 +181,7 @@ public final class Kernel {
     public Kernel cluster(int x, int y, int z) {
         context.enter();
         if (x * y * z > PORTABLE_CLUSTER) {
-            set(CudaDriver.FUNCTION_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1);
+            set(CudaDriver.FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1);
         }
         config.cluster(x, y, z);
         return this;
@@ -262,13 +263,14 @@ public final class Kernel {
     /// so far.
     private void allowShared(int sharedBytes) {
         int most =
-                properties.sharedBytesPerBlock() - attribute(CudaDriver.FUNCTION_SHARED_SIZE_BYTES);
+                properties.sharedBytesPerBlock()
+                        - attribute(CudaDriver.FUNC_ATTRIBUTE_SHARED_SIZE_BYTES);
         if (sharedBytes > most) {
             throw new IllegalArgumentException(
                     "kernel %s: %d bytes of dynamic shared memory, but %s has %d for a block of it"
                             .formatted(name, sharedBytes, context.device, most));
         }
-        set(CudaDriver.FUNCTION_MAX_DYNAMIC_SHARED_SIZE_BYTES, sharedBytes);
+        set(CudaDriver.FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, sharedBytes);
         plainSharedBytes = sharedBytes;
     }
 
@@ -333,10 +335,10 @@ public final class Kernel {
     Image image() {
         return new Image(
                 name,
-                attribute(CudaDriver.FUNCTION_BINARY_VERSION),
-                attribute(CudaDriver.FUNCTION_PTX_VERSION),
-                attribute(CudaDriver.FUNCTION_NUM_REGS),
-                attribute(CudaDriver.FUNCTION_LOCAL_SIZE_BYTES),
-                attribute(CudaDriver.FUNCTION_SHARED_SIZE_BYTES));
+                attribute(CudaDriver.FUNC_ATTRIBUTE_BINARY_VERSION),
+                attribute(CudaDriver.FUNC_ATTRIBUTE_PTX_VERSION),
+                attribute(CudaDriver.FUNC_ATTRIBUTE_NUM_REGS),
+                attribute(CudaDriver.FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES),
+                attribute(CudaDriver.FUNC_ATTRIBUTE_SHARED_SIZE_BYTES));
     }
 }

@@ -20,7 +20,7 @@ public final class PinnedBuffer implements CudaContext.Resource {
                 context.driver.cuMemHostAlloc(
                         context.out,
                         Math.max(bytes, 1),
-                        CudaDriver.HOST_ALLOC_PORTABLE | CudaDriver.HOST_ALLOC_DEVICEMAP),
+                        CudaDriver.MEMHOSTALLOC_PORTABLE | CudaDriver.MEMHOSTALLOC_DEVICEMAP),
                 "cuMemHostAlloc");
         this.segment = HostMemory.segment(context.outLong(), bytes);
         context.pinned.put(segment.address(), this);
@@ -54,6 +54,7 @@ public final class PinnedBuffer implements CudaContext.Resource {
     @Override
     public void close() {
         if (open) {
+            context.requireOwner();
             open = false;
             if (context.isOpen()) {
                 context.pinned.remove(segment.address());

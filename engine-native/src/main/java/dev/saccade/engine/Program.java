@@ -133,6 +133,7 @@ public final class Program implements CudaContext.Resource {
     @Override
     public void close() {
         if (open) {
+            context.requireOwner();
             open = false;
             if (context.isOpen()) {
                 context.resources.remove(this);

@@ -14,6 +14,9 @@ public final class Stream {
                 context.driver.cuStreamCreate(context.out, CudaDriver.STREAM_NON_BLOCKING),
                 "cuStreamCreate");
         this.handle = context.outLong();
+        context.resources.add(() -> {
+            int _ = context.driver.cuStreamDestroy(handle);
+        });
     }
 
     /// The driver's handle, CUstream: for libraries that queue their own work here.
@@ -37,9 +40,5 @@ public final class Stream {
     public void synchronize() {
         context.enterUnrecorded("a synchronisation");
         context.check(context.driver.cuStreamSynchronize(handle), "cuStreamSynchronize");
-    }
-
-    void close() {
-        int _ = context.driver.cuStreamDestroy(handle);
     }
 }

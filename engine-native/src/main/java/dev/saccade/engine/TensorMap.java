@@ -38,6 +38,10 @@ public final class TensorMap {
             this.code = code;
             this.bytes = bytes;
         }
+
+        int code() {
+            return code;
+        }
     }
 
     /// How 16-byte pieces are permuted in shared memory, with the values of CUtensorMapSwizzle:
@@ -53,6 +57,10 @@ public final class TensorMap {
         Swizzle(int code) {
             this.code = code;
         }
+
+        int code() {
+            return code;
+        }
     }
 
     /// How much a fetch brings into the second-level cache, with the values of
@@ -67,6 +75,10 @@ public final class TensorMap {
 
         Promotion(int code) {
             this.code = code;
+        }
+
+        int code() {
+            return code;
         }
     }
 
@@ -157,15 +169,15 @@ public final class TensorMap {
         int code =
                 context.driver.cuTensorMapEncodeTiled(
                         map,
-                        element.code,
+                        element.code(),
                         rank,
                         address,
                         sizes,
                         strides,
                         box,
                         elementStrides,
-                        swizzle.code,
-                        promotion.code);
+                        swizzle.code(),
+                        promotion.code());
         if (code != CudaDriver.SUCCESS) {
             throw context.failure(code, "cuTensorMapEncodeTiled", null, null, "; of a " + this);
         }

@@ -9,6 +9,7 @@ import java.io.InputStream;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.SplittableRandom;
@@ -145,7 +146,7 @@ abstract class CudaContract {
                 int part = Math.min(sent.length - at, 1 + random.nextInt(scratch.length));
                 System.arraycopy(sent, at, scratch, 0, part);
                 cuda().upload(MemorySegment.ofArray(scratch).asSlice(0, part), target, at);
-                java.util.Arrays.fill(scratch, (byte) 0); // the caller's memory is free again
+                Arrays.fill(scratch, (byte) 0); // the caller's memory is free again
                 at += part;
             }
             assertThat(bytes(target)).isEqualTo(sent);
@@ -277,7 +278,7 @@ abstract class CudaContract {
             int[] values = new int[2 * 3 * 4 * 4];
             cuda().download(out, 0, MemorySegment.ofArray(values));
             for (int block = 0; block < 24; block++) {
-                assertThat(java.util.Arrays.copyOfRange(values, 4 * block, 4 * block + 4))
+                assertThat(Arrays.copyOfRange(values, 4 * block, 4 * block + 4))
                         .containsExactly(block % 2, block / 2 % 3, block / 6, 96);
             }
         }
@@ -594,13 +595,13 @@ abstract class CudaContract {
                 Event end = cuda().event()) {
             assertThat(start.isDone()).isTrue();
             start.record();
-            kernel("spin").begin().int64(5_000_000).launch(1, 1);
+            kernel("spin").begin().int64(20_000_000).launch(1, 1);
             end.record();
             assertThat(end.isDone()).isFalse();
             assertThat(cuda().stream().isIdle() && !end.isDone()).isFalse();
             end.synchronize();
             assertThat(end.isDone()).isTrue();
-            assertThat(end.millisecondsSince(start)).isBetween(0.5f, 10_000f);
+            assertThat(end.millisecondsSince(start)).isBetween(1f, 60_000f);
             cuda().stream().synchronize();
             assertThat(cuda().stream().isIdle()).isTrue();
         }

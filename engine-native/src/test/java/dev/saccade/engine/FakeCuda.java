@@ -10,6 +10,7 @@ import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -91,6 +92,11 @@ final class FakeCuda {
         }
     }
 
+    /// C source after the preprocessor.
+    static String preprocess(Path source) {
+        return run(List.of("gcc", "-E", "-P", "-I", header().toString(), source.toString()));
+    }
+
     private static Path header() {
         Path folder =
                 Stream.of(System.getenv("CUDA_HOME"), System.getenv("CUDA_PATH"), "/usr/local/cuda")
@@ -106,12 +112,8 @@ final class FakeCuda {
     /// What a command writes; skips the test where there is no such command.
     static String run(List<String> command) {
         try {
-            ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
-            builder.environment().remove("LD_LIBRARY_PATH");
-            Process process = builder.start();
-            return new String(
-                    process.getInputStream().readAllBytes(),
-                    java.nio.charset.StandardCharsets.UTF_8);
+            Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+            return new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
         } catch (IOException e) {
             assumeTrue(false, "can't run " + command.getFirst() + ": " + e.getMessage());
             throw new AssertionError(e);

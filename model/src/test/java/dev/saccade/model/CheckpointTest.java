@@ -6,7 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
+import dev.saccade.kernels.testing.Buffers;
+import dev.saccade.kernels.testing.Target;
 import dev.saccade.tensor.Parameter;
+import dev.saccade.tensor.SafetensorsReader;
 import dev.saccade.tensor.SafetensorsWriter;
 import dev.saccade.tensor.Tensor;
 import java.io.IOException;
@@ -16,6 +19,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.SequencedMap;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -38,7 +42,7 @@ class CheckpointTest {
     @EnumSource
     void whatIsSavedLoadsBackBitForBit(NormType variant) throws IOException {
         VisionLanguageConfig config = SmallModels.config(variant);
-        try (VisionLanguageModel model = SmallModels.random(config, kernels, 8)) {
+        try (VisionLanguageModel model = SmallModels.random(config, kernels, Target.CPU_F32, 8)) {
             model.save(folder.resolve("a"));
             try (VisionLanguageModel loaded =
                     VisionLanguageModel.load(folder.resolve("a"), kernels)) {
@@ -57,6 +61,40 @@ class CheckpointTest {
         }
     }
 
+    @Tag("device")
+    @ParameterizedTest
+    @EnumSource
+    void weightsKeepTheirTypeAndAreReadInAnother(Target target) {
+        Path saved = folder.resolve("typed");
+        try (Buffers buffers = target.open();
+                VisionLanguageModel model =
+                        SmallModels.random(CONFIG, Kernels.of(buffers.device()), target, 8)) {
+            model.save(saved);
+            try (VisionLanguageModel again =
+                            VisionLanguageModel.load(saved, model.kernels(), model.type());
+                    VisionLanguageModel wide = VisionLanguageModel.load(saved, kernels)) {
+                assertThat(wide.type()).isEqualTo(ComputeType.FLOAT32);
+                assertSameWeights(again, model);
+                assertSameWeights(wide, model);
+            }
+        }
+        try (SafetensorsReader reader =
+                SafetensorsReader.open(saved.resolve("model.safetensors"))) {
+            assertThat(reader.entries().values())
+                    .allMatch(entry -> entry.dtype().equals(target.dtype().name()));
+        }
+    }
+
+    @Test
+    void theCpuComputesInFloat32Only() {
+        assertThatThrownBy(() ->
+                        VisionLanguageModel.initialize(CONFIG, kernels, ComputeType.BFLOAT16, 1))
+                .isInstanceOf(InputException.class)
+                .hasMessage(
+                        "bfloat16 on cpu: the CPU's kernels compute in float32 only;"
+                                + " use float32, or a CUDA device");
+    }
+
     @Test
     void theSameSeedGivesTheSameWeightsAndAnotherSeedOthers() {
         try (VisionLanguageModel first = VisionLanguageModel.initialize(CONFIG, kernels, 1);
@@ -70,7 +108,7 @@ class CheckpointTest {
 
     @Test
     void shardsInTheOlderSpellingAreRead() throws IOException {
-        try (VisionLanguageModel model = SmallModels.random(CONFIG, kernels, 8)) {
+        try (VisionLanguageModel model = SmallModels.random(CONFIG, kernels, Target.CPU_F32, 8)) {
             SequencedMap<String, Tensor> vision = new LinkedHashMap<>();
             SequencedMap<String, Tensor> rest = new LinkedHashMap<>();
             model.parametersByName()

@@ -2,8 +2,10 @@ package dev.saccade.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.saccade.engine.HostDevice;
+import dev.saccade.engine.Device;
 import dev.saccade.kernels.Kernels;
+import dev.saccade.kernels.testing.Buffers;
+import dev.saccade.kernels.testing.Target;
 import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.Tape;
@@ -14,12 +16,23 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
+@Tag("device")
+@ParameterizedClass
+@EnumSource(Target.class)
 class FreezingTest {
     private static final VisionLanguageConfig CONFIG = SmallModels.config(NormType.RMS_NORM);
+
+    private final Target target;
+
+    FreezingTest(Target target) {
+        this.target = target;
+    }
 
     private record Result(float[] logProbs, Map<String, float[]> gradients, long tapeBytes) {}
 
@@ -75,7 +88,7 @@ class FreezingTest {
                 CONFIG.suppressTokens());
     }
 
-    private static Result backward(VisionLanguageConfig config, Set<ParameterGroup> trainable) {
+    private Result backward(VisionLanguageConfig config, Set<ParameterGroup> trainable) {
         Random random = new Random(5);
         List<Prompt> prompts =
                 List.of(
@@ -85,8 +98,10 @@ class FreezingTest {
                 List.of(
                         SmallModels.completion(config, 6, random),
                         SmallModels.completion(config, 3, random));
-        try (HostDevice device = HostDevice.open(2);
-                VisionLanguageModel model = SmallModels.random(config, Kernels.of(device), 6)) {
+        try (Buffers buffers = target.open();
+                VisionLanguageModel model =
+                        SmallModels.random(config, Kernels.of(buffers.device()), target, 6)) {
+            Device device = buffers.device();
             for (Parameter parameter : model.parameters()) {
                 parameter.trainable(trainable.contains(parameter.group()));
             }

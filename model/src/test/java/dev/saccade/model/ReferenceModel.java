@@ -1,20 +1,49 @@
 package dev.saccade.model;
 
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.testing.Buffers;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.DoubleUnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /// The whole model in double precision and plain loops, one sequence at a time: the oracle that the
 /// engine's forward pass and gradients are compared with. It shares no code with the engine.
+///
+/// It can round what it stores between its operations to bfloat16: how far that takes it from the
+/// exact result is what an engine with bfloat16 activations may be off.
 final class ReferenceModel {
     private final VisionLanguageConfig config;
     private final Map<String, double[]> weights;
+    private final DoubleUnaryOperator stored;
 
     /// @param weights every parameter by name; read at each call, so that a test may change them
     ReferenceModel(VisionLanguageConfig config, Map<String, double[]> weights) {
+        this(config, weights, DoubleUnaryOperator.identity());
+    }
+
+    private ReferenceModel(
+            VisionLanguageConfig config,
+            Map<String, double[]> weights,
+            DoubleUnaryOperator stored) {
         this.config = config;
         this.weights = weights;
+        this.stored = stored;
+    }
+
+    /// The same model with every activation rounded to bfloat16.
+    ReferenceModel rounded() {
+        return new ReferenceModel(config, weights, x -> Buffers.rounded(DType.BF16, (float) x));
+    }
+
+    private double[][] store(double[][] x) {
+        for (double[] row : x) {
+            for (int i = 0; i < row.length; i++) {
+                row[i] = stored.applyAsDouble(row[i]);
+            }
+        }
+        return x;
     }
 
     /// The parameters of a model in double precision.
@@ -98,27 +127,29 @@ final class ReferenceModel {
             String prefix = "model.language_model.layers." + layer + ".";
             String attention = prefix + "self_attn.";
             double[][] normed =
-                    rmsNorm(x, weight(prefix + "input_layernorm.weight"), text.rmsNormEps());
+                    store(rmsNorm(x, weight(prefix + "input_layernorm.weight"), text.rmsNormEps()));
             double[][] q = named(normed, attention + "q_proj");
             double[][] k = named(normed, attention + "k_proj");
             double[][] v = named(normed, attention + "v_proj");
             rotate(q);
             rotate(k);
             double[][] mixed =
-                    attention(
-                            q,
-                            k,
-                            v,
-                            text.numAttentionHeads(),
-                            text.numKeyValueHeads(),
-                            text.headDim(),
-                            true);
-            x = add(x, named(mixed, attention + "o_proj"), null);
+                    store(
+                            attention(
+                                    q,
+                                    k,
+                                    v,
+                                    text.numAttentionHeads(),
+                                    text.numKeyValueHeads(),
+                                    text.headDim(),
+                                    true));
+            x = store(add(x, named(mixed, attention + "o_proj"), null));
             double[][] inner =
-                    rmsNorm(
-                            x,
-                            weight(prefix + "post_attention_layernorm.weight"),
-                            text.rmsNormEps());
+                    store(
+                            rmsNorm(
+                                    x,
+                                    weight(prefix + "post_attention_layernorm.weight"),
+                                    text.rmsNormEps()));
             double[][] gate = named(inner, prefix + "mlp.gate_proj");
             double[][] up = named(inner, prefix + "mlp.up_proj");
             for (int i = 0; i < gate.length; i++) {
@@ -126,9 +157,9 @@ final class ReferenceModel {
                     gate[i][j] = gate[i][j] / (1 + Math.exp(-gate[i][j])) * up[i][j];
                 }
             }
-            x = add(x, named(gate, prefix + "mlp.down_proj"), null);
+            x = store(add(x, named(store(gate), prefix + "mlp.down_proj"), null));
         }
-        return rmsNorm(x, weight("model.language_model.norm.weight"), text.rmsNormEps());
+        return store(rmsNorm(x, weight("model.language_model.norm.weight"), text.rmsNormEps()));
     }
 
     private void rotate(double[][] x) {
@@ -146,6 +177,7 @@ final class ReferenceModel {
                 }
             }
         }
+        store(x);
     }
 
     private double[][] visualTokens(Prompt prompt) {
@@ -184,7 +216,7 @@ final class ReferenceModel {
                 }
             }
         }
-        double[][] embedded = named(patches, embeddings + "patch_embeddings.projection");
+        double[][] embedded = named(store(patches), embeddings + "patch_embeddings.projection");
         double[] positions = weight(embeddings + "position_embeddings");
         double[][] x = new double[1 + patches.length][width];
         for (int i = 0; i < x.length; i++) {
@@ -193,6 +225,7 @@ final class ReferenceModel {
                 x[i][c] = content[c] + positions[i * width + c];
             }
         }
+        store(x);
         for (int layer = 0; layer < vision.numHiddenLayers(); layer++) {
             String prefix = "model.vision_tower.encoder.layer." + layer + ".";
             String attention = prefix + "attention.";
@@ -201,24 +234,27 @@ final class ReferenceModel {
             double[][] k = named(normed, attention + "k_proj");
             double[][] v = named(normed, attention + "v_proj");
             if (vision.useQkNorm()) {
-                q = rmsNorm(q, weight(attention + "q_norm.weight"), 1e-6);
-                k = rmsNorm(k, weight(attention + "k_norm.weight"), 1e-6);
+                q = store(rmsNorm(q, weight(attention + "q_norm.weight"), 1e-6));
+                k = store(rmsNorm(k, weight(attention + "k_norm.weight"), 1e-6));
             }
             int heads = vision.numAttentionHeads();
-            double[][] mixed = attention(q, k, v, heads, heads, width / heads, false);
-            x = add(x, named(mixed, attention + "projection_layer"), weight(prefix + "lambda_1"));
+            double[][] mixed = store(attention(q, k, v, heads, heads, width / heads, false));
+            double[][] attended = named(mixed, attention + "projection_layer");
+            x = store(add(x, attended, weight(prefix + "lambda_1")));
             double[][] inner = named(visionNorm(x, prefix + "layernorm_after"), prefix + "mlp.fc1");
             gelu(inner);
-            x = add(x, named(inner, prefix + "mlp.fc2"), weight(prefix + "lambda_2"));
+            double[][] branch = named(store(inner), prefix + "mlp.fc2");
+            x = store(add(x, branch, weight(prefix + "lambda_2")));
         }
         return x;
     }
 
     private double[][] visionNorm(double[][] x, String name) {
         double eps = config.vision().layerNormEps();
-        return config.vision().normType() == NormType.RMS_NORM
-                ? rmsNorm(x, weight(name + ".weight"), eps)
-                : layerNorm(x, weight(name + ".weight"), weight(name + ".bias"), eps);
+        return store(
+                config.vision().normType() == NormType.RMS_NORM
+                        ? rmsNorm(x, weight(name + ".weight"), eps)
+                        : layerNorm(x, weight(name + ".weight"), weight(name + ".bias"), eps));
     }
 
     private double[][] connect(double[][] x) {
@@ -234,14 +270,15 @@ final class ReferenceModel {
             }
         }
         double[][] normed =
-                layerNorm(
-                        folded,
-                        weight(prefix + "layer_norm.weight"),
-                        weight(prefix + "layer_norm.bias"),
-                        1e-5);
+                store(
+                        layerNorm(
+                                folded,
+                                weight(prefix + "layer_norm.weight"),
+                                weight(prefix + "layer_norm.bias"),
+                                1e-5));
         double[][] inner = named(normed, prefix + "linear_1");
         gelu(inner);
-        return named(inner, prefix + "linear_2");
+        return named(store(inner), prefix + "linear_2");
     }
 
     private static double[][] attention(
@@ -347,7 +384,7 @@ final class ReferenceModel {
     }
 
     private double[][] named(double[][] x, String name) {
-        return linear(x, weight(name + ".weight"), weights.get(name + ".bias"));
+        return store(linear(x, weight(name + ".weight"), weights.get(name + ".bias")));
     }
 
     private double[] weight(String name) {

@@ -1,10 +1,12 @@
 package dev.saccade.model;
 
+import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
-import dev.saccade.kernels.Span;
+import dev.saccade.kernels.testing.Target;
 import dev.saccade.model.image.Pixels;
 import dev.saccade.tensor.Parameter;
-import java.lang.foreign.MemorySegment;
+import dev.saccade.tensor.Tape;
+import dev.saccade.tensor.Tensor;
 import java.util.List;
 import java.util.Objects;
 import java.util.Random;
@@ -28,10 +30,16 @@ public final class SmallModels {
         return new VisionLanguageConfig(vision, text, IMAGE_TOKEN, 0.5, List.of(7));
     }
 
+    /// The type that a target computes in.
+    public static ComputeType type(Target target) {
+        return target.dtype() == DType.BF16 ? ComputeType.BFLOAT16 : ComputeType.FLOAT32;
+    }
+
     /// A model whose biases, norms and scales are random too, unlike a freshly initialised one's.
     public static VisionLanguageModel random(
-            VisionLanguageConfig config, Kernels kernels, long seed) {
-        VisionLanguageModel model = VisionLanguageModel.initialize(config, kernels, seed);
+            VisionLanguageConfig config, Kernels kernels, Target target, long seed) {
+        VisionLanguageModel model =
+                VisionLanguageModel.initialize(config, kernels, type(target), seed);
         Random random = new Random(seed);
         for (ParameterSpecification specification : config.parameters()) {
             if (specification.initial() instanceof ParameterSpecification.Initial.Constant start) {
@@ -41,18 +49,13 @@ public final class SmallModels {
                 }
                 Parameter parameter =
                         Objects.requireNonNull(model.parametersByName().get(specification.name()));
-                upload(kernels, values, parameter.value().span());
+                try (Tape tape = Tape.inference(kernels)) {
+                    Tensor rounded = tape.upload(target.dtype(), values, parameter.shape().dims());
+                    parameter.value().copyFrom(rounded);
+                }
             }
         }
         return model;
-    }
-
-    private static void upload(Kernels kernels, float[] values, Span target) {
-        kernels.device()
-                .upload(
-                        MemorySegment.ofArray(values),
-                        target.buffer(),
-                        target.offset() * Float.BYTES);
     }
 
     /// A prompt of `length` text tokens with `tiles` tiles of noise in their middle.

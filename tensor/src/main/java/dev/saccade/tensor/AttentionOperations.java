@@ -9,6 +9,17 @@ final class AttentionOperations {
     private AttentionOperations() {}
 
     static Tensor rope(Tape tape, Tensor x, RopeTable table, Tensor positions, int headDim) {
+        return rope(tape, x, tape.copyOf(x, tape.needs(List.of(x))), table, positions, headDim);
+    }
+
+    static Tensor ropeInPlace(Tape tape, Tensor x, RopeTable table, Tensor positions, int headDim) {
+        Tensor y = new Tensor(x.span(), x.shape(), tape.needs(List.of(x)));
+        return rope(tape, x, y, table, positions, headDim);
+    }
+
+    /// @param y holds the elements of x
+    private static Tensor rope(
+            Tape tape, Tensor x, Tensor y, RopeTable table, Tensor positions, int headDim) {
         int rows = x.rows();
         Tape.require(
                 headDim == table.headDim()
@@ -20,7 +31,6 @@ final class AttentionOperations {
                 positions,
                 "heads of " + headDim);
         int heads = x.width() / headDim;
-        Tensor y = tape.copyOf(x, tape.needs(List.of(x)));
         tape.kernels()
                 .rope()
                 .rotate(rows, heads, headDim, table.span(), positions.span(), y.span());

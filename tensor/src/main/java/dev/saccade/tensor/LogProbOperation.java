@@ -13,6 +13,9 @@ import org.jspecify.annotations.Nullable;
 /// and the head's gradient continues its chains from chunk to chunk, so chunks don't show in any
 /// bit.
 final class LogProbOperation {
+    /// Rows that a product adds at once in BF16 ([Gemm]).
+    private static final int LINK = 16;
+
     private final Tape tape;
     private final Kernels kernels;
     private final Tensor hidden;
@@ -58,7 +61,10 @@ final class LogProbOperation {
                 banned == null ? "no banned tokens" : banned,
                 "temperature " + temperature);
         long most = Math.max(1, logitsBytes / ((long) Float.BYTES * Math.max(1, vocab)));
-        this.chunk = (int) Math.min(Math.max(1, rows), most);
+        // The head's gradient goes on from chunk to chunk as one chain where chunks end with a
+        // link.
+        long whole = most < LINK ? most : most / LINK * LINK;
+        this.chunk = (int) Math.min(Math.max(1, rows), whole);
         boolean required = tape.needs(List.of(hidden), head);
         this.logProb = tape.make(DType.F32, Shape.of(rows), required);
         this.entropy = tape.make(DType.F32, Shape.of(rows), required);
@@ -93,7 +99,7 @@ final class LogProbOperation {
         Tensor dEntropy = tape.gradient(entropy);
         Tensor dHidden = hidden.requiresGrad() ? tape.like(hidden) : null;
         Span logits = tape.empty(DType.F32, chunk, vocab).span();
-        // Products take operands of one type.
+        // Products take operands of one type: the gradient is rounded to it as it is made.
         Span dLogits =
                 hidden.dtype() == DType.F32
                         ? logits
@@ -113,10 +119,7 @@ final class LogProbOperation {
                             lse.span().slice(from, count),
                             dLogProb == null ? null : dLogProb.span().slice(from, count),
                             dEntropy == null ? null : dEntropy.span().slice(from, count),
-                            logits);
-            if (dLogits.dtype() != DType.F32) {
-                kernels.elementwise().cast((long) count * vocab, logits, dLogits);
-            }
+                            dLogits);
             if (head.trainable()) {
                 kernels.gemm()
                         .multiply(

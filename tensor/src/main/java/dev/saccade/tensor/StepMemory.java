@@ -39,6 +39,27 @@ final class StepMemory implements AutoCloseable {
         return new Span(buffer, 0, elements, dtype);
     }
 
+    /// Hands memory that was kept here over to another tape's; false where it is not kept here.
+    boolean handOver(DeviceBuffer buffer, StepMemory successor) {
+        int at = kept.lastIndexOf(buffer);
+        if (at < 0) {
+            return false;
+        }
+        kept.remove(at);
+        successor.kept.add(buffer);
+        return true;
+    }
+
+    /// Frees memory that was kept here.
+    void free(DeviceBuffer buffer) {
+        int at = kept.lastIndexOf(buffer);
+        if (at < 0) {
+            throw new IllegalArgumentException(buffer + " is not this tape's");
+        }
+        kept.remove(at);
+        buffer.close();
+    }
+
     /// Runs one node: its memory is held while it runs.
     void runNode(Runnable node) {
         if (scope != null) {

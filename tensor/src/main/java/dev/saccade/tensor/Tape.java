@@ -228,6 +228,12 @@ public final class Tape implements AutoCloseable {
         return AttentionOperations.rope(this, x, table, positions, headDim);
     }
 
+    /// As [#rope], in the memory of x itself: x may not be read afterwards. For the result of an
+    /// operation whose way back does not need that result, such as [#linear].
+    public Tensor ropeInPlace(Tensor x, RopeTable table, Tensor positions, int headDim) {
+        return AttentionOperations.ropeInPlace(this, x, table, positions, headDim);
+    }
+
     /// Attention over packed sequences ([Attention]). Rows that no sequence covers give 0. When
     /// recording, key ranges may not overlap.
     ///
@@ -430,6 +436,21 @@ public final class Tape implements AutoCloseable {
                 node.outputs().forEach(gradients::drop);
             }
         }
+    }
+
+    /// Takes a result over from another tape, which may then close; without a copy where that tape
+    /// owns the memory. The gradient stops here.
+    public Tensor adopt(Tape maker, Tensor result) {
+        if (!maker.memory.handOver(result.span().buffer(), memory)) {
+            return copyOf(result, false);
+        }
+        return new Tensor(result.span(), result.shape(), false);
+    }
+
+    /// Frees a tensor of this tape before the tape closes. Nothing may read it afterwards, a
+    /// backward pass included.
+    public void free(Tensor t) {
+        memory.free(t.span().buffer());
     }
 
     /// Frees everything that was made on this tape.

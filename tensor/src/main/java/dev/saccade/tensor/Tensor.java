@@ -100,6 +100,20 @@ public final class Tensor {
         return base == null ? this : base;
     }
 
+    /// Copies the elements of another tensor of this type and number of elements into this one.
+    public void copyFrom(Tensor source) {
+        if (source.dtype() != dtype() || source.shape.elements() != shape.elements()) {
+            throw new IllegalArgumentException("a copy of " + source + " into " + this);
+        }
+        int bytes = dtype().bytes();
+        device().copy(
+                        source.span.buffer(),
+                        source.span.offset() * bytes,
+                        span.buffer(),
+                        span.offset() * bytes,
+                        span.bytes());
+    }
+
     /// Downloads the elements of an F32, BF16 or F16 tensor.
     public float[] toFloats() {
         float[] values = new float[Math.toIntExact(shape.elements())];

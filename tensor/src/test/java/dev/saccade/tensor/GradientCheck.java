@@ -3,9 +3,10 @@ package dev.saccade.tensor;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
+import dev.saccade.kernels.testing.Buffers;
+import dev.saccade.kernels.testing.Target;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.SplittableRandom;
@@ -13,9 +14,15 @@ import java.util.function.Function;
 
 /// Compares an operation's results and gradients with a float64 function and its central
 /// differences. Every parameter and variable is checked, element by element.
+///
+/// The float64 function starts from values that the target's type holds exactly. In BF16 every
+/// stored value is rounded to within 2^-9 of itself; an operation's way back multiplies a few such
+/// values, and an error must stay below eight of those steps of the largest element. What is
+/// missing, wrong by a factor or at a wrong place is off by the order of an element.
 final class GradientCheck implements AutoCloseable {
     private static final double STEP = 1e-5;
     private static final double TOLERANCE = 1e-4;
+    private static final double BF16_TOLERANCE = 8 * 0x1p-8;
 
     /// The operation: variables by name to the output.
     interface Operation {
@@ -27,20 +34,30 @@ final class GradientCheck implements AutoCloseable {
         double[] apply(Map<String, double[]> values);
     }
 
-    final HostDevice device = HostDevice.open(2);
-    final Kernels kernels = Kernels.of(device);
+    final Kernels kernels;
+    private final Buffers buffers;
+    private final DType dtype;
     private final SplittableRandom random;
+    private double tolerance;
     private final Map<String, Parameter> parameters = new LinkedHashMap<>();
     private final Map<String, long[]> variables = new LinkedHashMap<>();
     private final Map<String, double[]> values = new LinkedHashMap<>();
 
-    GradientCheck(long seed) {
+    GradientCheck(Target target, long seed) {
+        buffers = target.open();
+        kernels = Kernels.of(buffers.device());
+        dtype = target.dtype();
         random = new SplittableRandom(seed);
+        tolerance = dtype == DType.F32 ? TOLERANCE : BF16_TOLERANCE;
+    }
+
+    /// Allows for `operations` operations in a row, each of which rounds what it passes on.
+    void allowFor(int operations) {
+        tolerance = dtype == DType.F32 ? TOLERANCE : operations * BF16_TOLERANCE;
     }
 
     Parameter parameter(String name, long... dims) {
-        Parameter parameter =
-                new Parameter(name, ParameterGroup.LANGUAGE, kernels, DType.F32, dims);
+        Parameter parameter = new Parameter(name, ParameterGroup.LANGUAGE, kernels, dtype, dims);
         float[] start = fresh(name, dims);
         HostFloats.upload(index -> start[(int) index], parameter.value().span());
         parameter.trainable(true);
@@ -54,7 +71,7 @@ final class GradientCheck implements AutoCloseable {
     }
 
     private float[] fresh(String name, long... dims) {
-        float[] start = random((int) Shape.of(dims).elements());
+        float[] start = Buffers.rounded(dtype, random((int) Shape.of(dims).elements()));
         double[] exact = new double[start.length];
         for (int i = 0; i < start.length; i++) {
             exact[i] = start[i];
@@ -72,7 +89,7 @@ final class GradientCheck implements AutoCloseable {
     }
 
     void check(Operation operation, Reference reference) {
-        long before = device.memory().usedBytes();
+        long before = kernels.device().memory().usedBytes();
         try (Tape tape = Tape.recording(kernels)) {
             Map<String, Tensor> tensors = new LinkedHashMap<>();
             for (Map.Entry<String, long[]> variable : variables.entrySet()) {
@@ -81,7 +98,7 @@ final class GradientCheck implements AutoCloseable {
                 for (int i = 0; i < floats.length; i++) {
                     floats[i] = (float) exact[i];
                 }
-                tensors.put(variable.getKey(), tape.variable(floats, variable.getValue()));
+                tensors.put(variable.getKey(), tape.variable(dtype, floats, variable.getValue()));
             }
             Tensor output =
                     operation.apply(
@@ -93,8 +110,8 @@ final class GradientCheck implements AutoCloseable {
                             });
             assertThat(output.requiresGrad()).isTrue();
             assertClose("output", output.toFloats(), reference.apply(values));
-            float[] seed = random((int) output.shape().elements());
-            tape.backward(output, tape.upload(seed, output.shape().dims()));
+            float[] seed = Buffers.rounded(output.dtype(), random((int) output.shape().elements()));
+            tape.backward(output, tape.upload(output.dtype(), seed, output.shape().dims()));
             for (Map.Entry<String, Tensor> variable : tensors.entrySet()) {
                 Tensor gradient = tape.gradient(variable.getValue());
                 assertThat(gradient).as(variable.getKey()).isNotNull();
@@ -105,7 +122,7 @@ final class GradientCheck implements AutoCloseable {
             }
         }
         parameters.values().forEach(parameter -> parameter.trainable(false));
-        assertThat(device.memory().usedBytes()).isLessThanOrEqualTo(before + (1 << 20));
+        assertThat(kernels.device().memory().usedBytes()).isLessThanOrEqualTo(before + (1 << 20));
         parameters.values().forEach(parameter -> parameter.trainable(true));
     }
 
@@ -134,7 +151,7 @@ final class GradientCheck implements AutoCloseable {
     }
 
     /// Equal to within a share of the largest element.
-    static void assertClose(String what, float[] actual, double[] expected) {
+    private void assertClose(String what, float[] actual, double[] expected) {
         assertThat(actual.length).as(what).isEqualTo(expected.length);
         double largest = 0;
         for (double value : expected) {
@@ -143,13 +160,13 @@ final class GradientCheck implements AutoCloseable {
         for (int i = 0; i < actual.length; i++) {
             assertThat((double) actual[i])
                     .as("%s, element %d", what, i)
-                    .isCloseTo(expected[i], within(TOLERANCE * largest + 1e-7));
+                    .isCloseTo(expected[i], within(tolerance * largest + 1e-7));
         }
     }
 
     @Override
     public void close() {
         parameters.values().forEach(Parameter::close);
-        device.close();
+        buffers.close();
     }
 }

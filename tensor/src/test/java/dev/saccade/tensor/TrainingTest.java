@@ -2,16 +2,22 @@ package dev.saccade.tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
+import dev.saccade.kernels.testing.Buffers;
+import dev.saccade.kernels.testing.Target;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
-/// A small network from first values to a low loss.
+/// A small network from first values to a low loss, on every device.
+@Tag("device")
 final class TrainingTest {
     private static final int ROWS = 64;
     private static final int INPUTS = 6;
@@ -19,18 +25,24 @@ final class TrainingTest {
     private static final int STEPS = 120;
 
     /// The losses of every step, then all weights.
-    private static List<float[]> train(int workers) {
+    private static List<float[]> train(Target target) {
+        try (Buffers buffers = target.open()) {
+            return train(buffers.device(), target.dtype());
+        }
+    }
+
+    private static List<float[]> train(Device device, DType dtype) {
         List<float[]> results = new ArrayList<>();
-        try (HostDevice device = HostDevice.open(workers)) {
+        List<Parameter> parameters = new ArrayList<>();
+        try {
             Kernels kernels = Kernels.of(device);
-            List<Parameter> parameters = new ArrayList<>();
-            Parameter first = add(parameters, kernels, "first.weight", 32, INPUTS);
-            Parameter firstBias = add(parameters, kernels, "first.bias", 32);
-            Parameter norm = add(parameters, kernels, "norm.weight", 32);
-            Parameter gate = add(parameters, kernels, "gate.weight", 48, 32);
-            Parameter up = add(parameters, kernels, "up.weight", 48, 32);
-            Parameter down = add(parameters, kernels, "down.weight", 32, 48);
-            Parameter head = add(parameters, kernels, "head.weight", CLASSES, 32);
+            Parameter first = add(parameters, kernels, dtype, "first.weight", 32, INPUTS);
+            Parameter firstBias = add(parameters, kernels, dtype, "first.bias", 32);
+            Parameter norm = add(parameters, kernels, dtype, "norm.weight", 32);
+            Parameter gate = add(parameters, kernels, dtype, "gate.weight", 48, 32);
+            Parameter up = add(parameters, kernels, dtype, "up.weight", 48, 32);
+            Parameter down = add(parameters, kernels, dtype, "down.weight", 32, 48);
+            Parameter head = add(parameters, kernels, dtype, "head.weight", CLASSES, 32);
             Initializer.constant(norm, 1);
             SplittableRandom random = new SplittableRandom(4);
             float[] x = new float[ROWS * INPUTS];
@@ -52,8 +64,8 @@ final class TrainingTest {
                     new AdamW(kernels, parameters, new AdamW.Settings(0.9, 0.99, 1e-8, 0.01, 1))) {
                 for (int step = 0; step < STEPS; step++) {
                     try (Tape tape = Tape.recording(kernels)) {
-                        Tensor hidden =
-                                tape.linearGelu(tape.upload(x, ROWS, INPUTS), first, firstBias);
+                        Tensor inputs = tape.upload(dtype, x, ROWS, INPUTS);
+                        Tensor hidden = tape.linearGelu(inputs, first, firstBias);
                         Tensor inner = tape.swiGlu(tape.rmsNorm(hidden, norm, 1e-6f), gate, up);
                         Tensor last = tape.linearResidual(inner, down, null, null, hidden);
                         Tensor weights = tape.upload(seed, ROWS);
@@ -72,32 +84,40 @@ final class TrainingTest {
             results.add(losses);
             for (Parameter parameter : parameters) {
                 results.add(parameter.value().toFloats());
-                parameter.close();
             }
+        } finally {
+            parameters.forEach(Parameter::close);
         }
         return results;
     }
 
     private static Parameter add(
-            List<Parameter> parameters, Kernels kernels, String name, long... dims) {
-        Parameter parameter =
-                new Parameter(name, ParameterGroup.LANGUAGE, kernels, DType.F32, dims);
+            List<Parameter> parameters, Kernels kernels, DType dtype, String name, long... dims) {
+        Parameter parameter = new Parameter(name, ParameterGroup.LANGUAGE, kernels, dtype, dims);
         Initializer.normal(parameter, 1 / Math.sqrt(parameter.shape().width()), 7);
         parameter.trainable(true);
         parameters.add(parameter);
         return parameter;
     }
 
-    @Test
-    void itLearnsAndEveryRunHasTheSameBits() {
-        List<float[]> one = train(1);
+    @ParameterizedTest
+    @EnumSource
+    void itLearnsAndEveryRunHasTheSameBits(Target target) {
+        List<float[]> one = train(target);
         float[] losses = one.getFirst();
         assertThat(losses[0]).isBetween(1f, 4f);
         assertThat(losses[STEPS - 1]).isLessThan(0.2f);
-        for (List<float[]> other : List.of(train(1), train(2))) {
-            for (int i = 0; i < one.size(); i++) {
-                assertThat(other.get(i)).isEqualTo(one.get(i));
+        assertSame(train(target), one);
+        if (!target.isCuda()) {
+            try (HostDevice device = HostDevice.open(1)) {
+                assertSame(train(device, target.dtype()), one);
             }
+        }
+    }
+
+    private static void assertSame(List<float[]> actual, List<float[]> expected) {
+        for (int i = 0; i < expected.size(); i++) {
+            assertThat(actual.get(i)).isEqualTo(expected.get(i));
         }
     }
 }

@@ -55,10 +55,14 @@ final class CudaAttention implements Attention {
             Program backward = device.program("attention/backward");
             int row = 2 * width;
             int stages = width == 128 ? 3 : width == 64 ? 4 : 6;
+            if (decodeShared(width, stages) + 2048 > device.properties().sharedBytesPerBlock()) {
+                stages = 2;
+            }
             int backwardShared = 6 * 64 * row;
             return new Kernels(
                     device.program("attention/forward").kernel("forward" + suffix),
-                    device.program("attention/decode").kernel("decode" + suffix),
+                    device.program("attention/decode")
+                            .kernel("decode_%d_%d_bf16".formatted(width, stages)),
                     backward.kernel("keys_backward" + suffix),
                     backward.kernel("queries_backward" + suffix),
                     device.program("attention/rows").kernel("statistics_bf16"),
@@ -66,9 +70,14 @@ final class CudaAttention implements Attention {
                     64,
                     16,
                     (128 + 4 * 64) * row,
-                    (stages * 2 * 64 + 16) * row + 16 * 64 * 2,
+                    decodeShared(width, stages),
                     backwardShared,
                     backwardShared);
+        }
+
+        /// Beside the 2 KiB that the kernel itself sets aside.
+        private static int decodeShared(int width, int stages) {
+            return (stages * 2 * 64 + 16) * 2 * width + 16 * 64 * 2;
         }
 
         static Kernels f32(CudaDevice device, int width) {
@@ -76,6 +85,7 @@ final class CudaAttention implements Attention {
             Program program = device.program("attention/single");
             int row = 4 * (width + 4);
             int forwardRows = width == 256 ? 16 : 32;
+            int backwardTile = width == 256 ? 12 : 16;
             int block = 32 * 4;
             return new Kernels(
                     program.kernel("forward" + suffix),
@@ -84,12 +94,12 @@ final class CudaAttention implements Attention {
                     program.kernel("queries_backward" + suffix),
                     device.program("attention/rows").kernel("statistics_f32"),
                     forwardRows,
-                    16,
+                    backwardTile,
                     8,
                     (64 + forwardRows) * row + forwardRows * block,
                     (64 + 8) * row + 8 * block,
-                    (64 + 2 * 16) * row + 2 * 16 * block,
-                    (64 + 2 * 16) * row + 16 * block);
+                    (64 + 2 * backwardTile) * row + 2 * backwardTile * block,
+                    (64 + 2 * backwardTile) * row + backwardTile * block);
         }
     }
 
@@ -107,13 +117,14 @@ final class CudaAttention implements Attention {
             Shape shape, Sequences sequences, Span q, Span k, Span v, Span o, Span lse) {
         HostAttention.check(shape, sequences);
         DType type = type(shape, q);
-        long queryElements = (long) sequences.queryRows() * shape.heads() * shape.headDim();
+        int rows = Math.multiplyExact(sequences.queryRows(), shape.heads());
+        long queryElements = (long) rows * shape.headDim();
         long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
         q.require("q", type, queryElements);
         k.require("k", type, keyElements);
         v.require("v", type, keyElements);
         o.require("o", type, queryElements);
-        lse.require("lse", DType.F32, (long) sequences.queryRows() * shape.heads());
+        lse.require("lse", DType.F32, rows);
         if (isIrregular(shape, type, q, k, v, o)) {
             try (Padded padded = new Padded(shape)) {
                 forward(
@@ -155,12 +166,13 @@ final class CudaAttention implements Attention {
             Span o,
             Span lse) {
         DType type = type(shape, q);
-        long elements = (long) count * shape.heads() * shape.headDim();
+        int rows = Math.multiplyExact(count, shape.heads());
+        long elements = (long) rows * shape.headDim();
         q.require("q", type, elements);
         k.require("k", type, 0);
         v.require("v", type, k.length());
         o.require("o", type, elements);
-        lse.require("lse", DType.F32, (long) count * shape.heads());
+        lse.require("lse", DType.F32, rows);
         long start = keyStart.require("keyStart", DType.I32, count);
         long length = keyLength.require("keyLength", DType.I32, count);
         if (isIrregular(shape, type, q, k, v, o)) {

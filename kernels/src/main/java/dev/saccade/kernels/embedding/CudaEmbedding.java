@@ -119,7 +119,7 @@ final class CudaEmbedding implements Embedding {
         int blocks = Grids.blocks(rows, THREADS);
         // Totals and counts, which begin as 0, padded so that the lists are aligned; 16 bytes for
         // each list; starts; ranks, members, ordered members.
-        long zeros = 8 + 4L * targetRows + 15 & -16L;
+        long zeros = (8 + 4L * targetRows + 15) & -16L;
         try (DeviceBuffer buffer =
                 device.allocate(zeros + 16L * rows + 4L * targetRows + 12L * rows)) {
             device.fill(buffer, 0, zeros, (byte) 0);

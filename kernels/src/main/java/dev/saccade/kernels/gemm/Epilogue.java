@@ -3,13 +3,18 @@ package dev.saccade.kernels.gemm;
 import dev.saccade.kernels.Span;
 import org.jspecify.annotations.Nullable;
 
-/// What happens to a product's fp32 accumulator `s[m,n]` before it is stored.
+/// What happens to a product's fp32 accumulator `s[m,n]` before it is stored as an element of C.
+///
+/// All operations are in fp32 and in the order written, on values widened from the operands' types;
+/// each result is rounded to C's type once, at its store, and what follows goes on from the value
+/// before that rounding. So an optional result never changes another one. Types: [Gemm].
 public sealed interface Epilogue {
 
     /// `c = s`.
     record Store() implements Epilogue {}
 
-    /// The chain starts from C's old value instead of 0: `c = c + a x b`. For weight gradients.
+    /// The chain starts from C's old value instead of 0: `c = c + a x b`. For weight gradients,
+    /// whose C is F32.
     record Accumulate() implements Epilogue {}
 
     /// `c = s + bias[n]`.

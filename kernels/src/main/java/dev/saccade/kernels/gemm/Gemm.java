@@ -8,11 +8,23 @@ import org.jspecify.annotations.Nullable;
 
 /// The matrix product with its epilogues.
 ///
-/// `C[m,n] = epilogue(sum over k of opA(A)[m,k] * opB(B)[k,n])`, all matrices row-major. Each
-/// element is one chain of fused multiply-adds, `s = fma(a[m,k], b[k,n], s)` for k = 0, 1, ... K-1
-/// from s = 0 (or from C's old value with [Epilogue.Accumulate]), whatever M, N, the tile or the
-/// number of workers: a row's bits never depend on what else is in the batch. Epilogues work on the
-/// fp32 accumulator.
+/// `C[m,n] = epilogue(sum over k of opA(A)[m,k] * opB(B)[k,n])`, all matrices row-major.
+///
+/// **Types.** A and B have one type T: F32 on the CPU, F32 or BF16 on CUDA. C has type T, or F32
+/// where T is BF16 (logits, weight gradients). What an epilogue reads or keeps beside C (residual,
+/// branch, preActivation) has C's type, bias and scale have type T. Sums and epilogues are in fp32;
+/// an element is rounded once, when it is stored.
+///
+/// **Bits.** Each element is one chain over k = 0, 1, ... K-1, from 0 (or from C's old value with
+/// [Epilogue.Accumulate]), whatever M, N, the tile, the grid or the number of workers: a row's bits
+/// never depend on what else is in the batch, and C's type shows in the last rounding alone.
+/// - F32: the chain is `s = fma(a[m,k], b[k,n], s)`, and epilogues use one sequence of fp32
+///   operations: a CUDA device computes the CPU's bits.
+/// - BF16: a link of the chain is 16 products that a tensor core (`mma.sync.m16n8k16`) adds to s;
+///   the last link is filled up with zeros.
+///
+/// A chain that stops in an F32 C and goes on with [Epilogue.Accumulate] is the unbroken chain, for
+/// BF16 where it stops at a multiple of 16.
 public interface Gemm {
 
     /// Which operands are stored transposed: N is "as in the formula", T is transposed; the first
@@ -35,12 +47,17 @@ public interface Gemm {
 
     /// Computes `c = epilogue(a x b)`. A is [m,k] ([k,m] when transposed), B is [k,n] ([n,k] when
     /// transposed), C is [m,n]. C may not overlap an input, except that an epilogue's residual may
-    /// be C.
+    /// be C. Without a k the sum is 0.
+    ///
+    /// @throws IllegalArgumentException naming the operand whose type or length does not fit
     void multiply(Shape shape, Span a, Span b, Span c, Epilogue epilogue);
 
     /// The gated unit of Qwen2 in one product: with `g = x Wg^T` and `u = x Wu^T` (x [m,k], Wg and
     /// Wu [n,k]), `out = silu(g) * u`, silu(g) = g / (1 + exp(-g)). `gate` and `up` receive g and u
-    /// for the backward pass when they are not null.
+    /// for the backward pass when they are not null. All have one type. g and u are used as they
+    /// are in fp32, so what is kept does not show in out.
+    ///
+    /// @throws IllegalArgumentException naming the operand whose type or length does not fit
     void swiGlu(
             int m,
             int n,
@@ -56,7 +73,7 @@ public interface Gemm {
     static Gemm on(Device device) {
         return switch (device) {
             case HostDevice host -> new HostGemm(host);
-            case CudaDevice cuda -> throw new UnsupportedOperationException("skeleton");
+            case CudaDevice cuda -> new CudaGemm(cuda);
         };
     }
 }

@@ -11,8 +11,9 @@ import dev.saccade.kernels.internal.TypedKernel;
 import org.jspecify.annotations.Nullable;
 
 /// LayerNorm and RMSNorm on CUDA. Width and type choose how many threads share a row, nothing else
-/// does. The gradients of weight and bias are partial sums over blocks of 128 rows, merged in
-/// order.
+/// does. The gradients of weight and bias are partial sums over groups of 16 rows, merged in a
+/// fixed order; where they fit in registers, the kernel that computes dx makes them, so that x and
+/// dy are read once, else one of its own does, with the same bits.
 final class CudaNorm implements Norm {
     /// Packs of 16 bytes of a row that one thread keeps in registers, at most.
     private static final int PACKS = 4;
@@ -25,10 +26,13 @@ final class CudaNorm implements Norm {
     /// The most threads that can share a row.
     private static final int MOST_THREADS = 512;
 
-    /// Rows of a partial sum, and threads of the kernels that make and merge them
-    /// (column_sums.cuh).
-    private static final int COLUMN_ROWS = 128;
+    /// Rows of a partial sum.
+    private static final int GROUP = 16;
 
+    /// The most threads of a row's block that has the partial sums in registers, too.
+    private static final int SUMS_THREADS = 256;
+
+    /// Threads of a block of the other kernels of sums (column_sums.cuh).
     private static final int COLUMN_THREADS = 256;
 
     private final CudaDevice device;
@@ -44,22 +48,23 @@ final class CudaNorm implements Norm {
 
     /// The kernels of one norm, all with the same arguments.
     ///
-    /// @param partials column sums by 16-byte accesses
-    /// @param single column sums by single elements
-    /// @param sums column sums: of the weight and, where there is one, of the bias
+    /// @param backward dx alone
+    /// @param backwardSums dx and the partial sums, of packed rows
+    /// @param columns the partial sums alone
+    /// @param sums sums over rows: of the weight and, where there is one, of the bias
     private record Kind(
             Rows forward,
             Rows backward,
-            TypedKernel partials,
-            TypedKernel single,
+            Rows backwardSums,
+            TypedKernel columns,
             Kernel merge,
             int sums) {
         static Kind of(Program program, String name, int sums) {
             return new Kind(
                     Rows.of(program, name),
                     Rows.of(program, name + "_backward"),
-                    TypedKernel.of(program, name + "_partials"),
-                    TypedKernel.of(program, name + "_partials_single"),
+                    Rows.of(program, name + "_backward_sums"),
+                    TypedKernel.of(program, name + "_columns"),
                     program.kernel(name + "_merge"),
                     sums);
         }
@@ -185,26 +190,48 @@ final class CudaNorm implements Norm {
         long to = dx == null ? 0 : dx.require("dx", dtype, elements);
         long toWeight = dWeight == null ? 0 : dWeight.require("dWeight", DType.F32, width);
         long toBias = dBias == null ? 0 : dBias.require("dBias", DType.F32, width);
-        // The sums first: dx may be dy.
-        if (rows > 0 && (toWeight != 0 || toBias != 0)) {
-            int rowBlocks = Grids.blocks(rows, COLUMN_ROWS);
-            boolean packed = packed(from | upstream, dtype, width);
-            int columns = packed ? WARP * 16 / dtype.bytes() : WARP;
-            try (DeviceBuffer partial = device.allocate(4L * rowBlocks * width * kind.sums())) {
-                (packed ? kind.partials() : kind.single())
-                        .of(dtype)
-                        .begin()
-                        .int32(rows)
-                        .int32(width)
-                        .pointer(from)
-                        .pointer(means)
-                        .pointer(rstds)
-                        .pointer(upstream)
-                        .pointer(partial.address())
-                        .launch(rowBlocks, Grids.blocks(width, columns), 1, COLUMN_THREADS, 0);
+        boolean packed = packed(from | factor | upstream | to, dtype, width);
+        boolean sums = rows > 0 && (toWeight != 0 || toBias != 0);
+        boolean together = sums && to != 0 && packed && threads(dtype, width) <= SUMS_THREADS;
+        if (sums) {
+            int groups = Grids.blocks(rows, GROUP);
+            try (DeviceBuffer partial = device.allocate(4L * groups * width * kind.sums())) {
+                if (together) {
+                    Kernel kernel =
+                            kind.backwardSums()
+                                    .of(dtype, width)
+                                    .begin()
+                                    .int32(rows)
+                                    .int32(width)
+                                    .pointer(from)
+                                    .pointer(factor)
+                                    .pointer(means)
+                                    .pointer(rstds)
+                                    .pointer(upstream)
+                                    .pointer(to)
+                                    .pointer(partial.address());
+                    launchRows(kernel, groups, dtype, width);
+                } else {
+                    kind.columns()
+                            .of(dtype)
+                            .begin()
+                            .int32(rows)
+                            .int32(width)
+                            .pointer(from)
+                            .pointer(means)
+                            .pointer(rstds)
+                            .pointer(upstream)
+                            .pointer(partial.address())
+                            .launch(
+                                    groups,
+                                    Grids.blocks(width, COLUMN_THREADS),
+                                    1,
+                                    COLUMN_THREADS,
+                                    0);
+                }
                 kind.merge()
                         .begin()
-                        .int32(rowBlocks)
+                        .int32(groups)
                         .int32(width)
                         .pointer(partial.address())
                         .pointer(toWeight)
@@ -212,7 +239,8 @@ final class CudaNorm implements Norm {
                         .launch(Grids.blocks(width, WARP), kind.sums(), 1, COLUMN_THREADS, 0);
             }
         }
-        if (to != 0) {
+        // After the sums: dx may be dy.
+        if (to != 0 && !together) {
             Kernel kernel =
                     kind.backward()
                             .of(dtype, width)
@@ -225,7 +253,7 @@ final class CudaNorm implements Norm {
                             .pointer(rstds)
                             .pointer(upstream)
                             .pointer(to)
-                            .int32(packed(from | factor | upstream | to, dtype, width) ? 1 : 0);
+                            .int32(packed ? 1 : 0);
             launchRows(kernel, rows, dtype, width);
         }
     }
@@ -243,13 +271,17 @@ final class CudaNorm implements Norm {
         return Grids.blocks((long) width * dtype.bytes(), 16);
     }
 
-    private static void launchRows(Kernel kernel, int rows, DType dtype, int width) {
+    /// Threads of a block of the kernels over rows.
+    private static int threads(DType dtype, int width) {
         int packs = packs(dtype, width);
-        if (packs <= WARP * PACKS) {
-            kernel.launch(Grids.blocks(rows, WARPS_THREADS / WARP), WARPS_THREADS);
-        } else {
-            kernel.launch(rows, Grids.blocks(packs, WARP * PACKS) * WARP);
-        }
+        return packs <= WARP * PACKS ? WARPS_THREADS : Grids.blocks(packs, WARP * PACKS) * WARP;
+    }
+
+    /// Launches a kernel over rows or groups of them.
+    private static void launchRows(Kernel kernel, int rows, DType dtype, int width) {
+        boolean warps = packs(dtype, width) <= WARP * PACKS;
+        kernel.launch(
+                warps ? Grids.blocks(rows, WARPS_THREADS / WARP) : rows, threads(dtype, width));
     }
 
     private static DType requireRows(int rows, int width, Span x) {

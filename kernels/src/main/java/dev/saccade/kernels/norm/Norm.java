@@ -32,7 +32,7 @@ public interface Norm {
 
     /// LayerNorm backward. dx [rows, width] is written when not null; dWeight and dBias [width] are
     /// accumulated into, when not null: on the CPU row by row in order, on CUDA by partial sums
-    /// over blocks of 128 rows, merged in a fixed order. dx may be dy.
+    /// over groups of 16 rows, merged in a fixed order. dx may be dy.
     void layerNormBackward(
             int rows,
             int width,

@@ -64,11 +64,11 @@ final class CudaRope implements Rope {
             String operand,
             Span x,
             float direction) {
+        DType dtype = TypedKernel.requireActivation(operand, x);
+        long at = x.require(operand, dtype, (long) rows * heads * headDim);
         if (headDim < 2 || headDim % 2 != 0) {
             throw new IllegalArgumentException("rotary head dim " + headDim + " is not even");
         }
-        DType dtype = TypedKernel.requireActivation(operand, x);
-        long at = x.require(operand, dtype, (long) rows * heads * headDim);
         long angles = table.require("table", DType.F32, headDim);
         long position = positions.require("positions", DType.I32, rows);
         boolean packed = Grids.packed(at | (long) headDim / 2 * dtype.bytes());

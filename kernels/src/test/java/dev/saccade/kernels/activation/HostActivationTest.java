@@ -18,46 +18,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 class HostActivationTest {
     private static final int MANY = 3 * 8192 + 17;
 
-    /// The error function: its series near 0, the continued fraction of erfc beyond.
-    private static double erf(double x) {
-        double size = Math.abs(x);
-        if (size < 2.5) {
-            double term = x;
-            double sum = x;
-            for (int n = 1; n < 80; n++) {
-                term *= -x * x / n;
-                sum += term / (2 * n + 1);
-            }
-            return sum * 2 / Math.sqrt(Math.PI);
-        }
-        double fraction = 0;
-        for (int n = 200; n > 0; n--) {
-            fraction = n / 2.0 / (size + fraction);
-        }
-        double rest = StrictMath.exp(-x * x) / Math.sqrt(Math.PI) / (size + fraction);
-        return Math.signum(x) * (1 - rest);
-    }
-
-    private static double distribution(double z) {
-        return 0.5 * (1 + erf(z / Math.sqrt(2)));
-    }
-
-    private static double gelu(double z) {
-        return z * distribution(z);
-    }
-
-    private static double geluSlope(double z) {
-        return distribution(z) + z * StrictMath.exp(-z * z / 2) / Math.sqrt(2 * Math.PI);
-    }
-
-    private static double sigmoid(double x) {
-        return 1 / (1 + StrictMath.exp(-x));
-    }
-
-    private static double siluSlope(double x) {
-        return sigmoid(x) * (1 + x * (1 - sigmoid(x)));
-    }
-
     /// A few units in the last place of the larger of the value and 1: a naive fp32 form's error.
     private static void assertNear(float[] actual, int index, double expected) {
         assertThat((double) actual[index])
@@ -100,7 +60,7 @@ class HostActivationTest {
         float[] z = inputs(count);
         Call call = (activation, arrays, out) -> activation.gelu(count, arrays.of(z), out);
         float[] y = compute(count, 1, call);
-        compare(z, y, HostActivationTest::gelu);
+        compare(z, y, ActivationDefinition::gelu);
         assertSameBits(compute(count, 2, call), y);
         assertSameBits(compute(count, 3, call), y);
     }
@@ -115,7 +75,7 @@ class HostActivationTest {
                         activation.geluBackward(count, arrays.of(z), arrays.of(dy), out);
         float[] dz = compute(count, 1, call);
         for (int i = 0; i < count; i++) {
-            assertNear(dz, i, dy[i] * geluSlope(z[i]));
+            assertNear(dz, i, dy[i] * ActivationDefinition.geluSlope(z[i]));
         }
         assertSameBits(compute(count, 2, call), dz);
     }
@@ -130,7 +90,7 @@ class HostActivationTest {
                         activation.swiGlu(count, arrays.of(gate), arrays.of(up), out);
         float[] y = compute(count, 1, call);
         for (int i = 0; i < count; i++) {
-            assertNear(y, i, gate[i] * sigmoid(gate[i]) * up[i]);
+            assertNear(y, i, gate[i] * ActivationDefinition.sigmoid(gate[i]) * up[i]);
         }
         assertSameBits(compute(count, 2, call), y);
     }
@@ -143,8 +103,9 @@ class HostActivationTest {
         float[] dy = HostArrays.random(3, count, -1, 1);
         float[][] first = swiGluBackward(gate, up, dy, 1);
         for (int i = 0; i < count; i++) {
-            assertNear(first[0], i, (double) dy[i] * up[i] * siluSlope(gate[i]));
-            assertNear(first[1], i, dy[i] * gate[i] * sigmoid(gate[i]));
+            assertNear(
+                    first[0], i, (double) dy[i] * up[i] * ActivationDefinition.siluSlope(gate[i]));
+            assertNear(first[1], i, dy[i] * gate[i] * ActivationDefinition.sigmoid(gate[i]));
         }
         float[][] second = swiGluBackward(gate, up, dy, 2);
         assertSameBits(second[0], first[0]);

@@ -161,8 +161,8 @@ class NormContractTest {
 
     @ParameterizedTest
     @EnumSource
-    void gradientMayReplaceTheUpstreamOne(Target target) {
-        int rows = 5;
+    void resultsMayBeAloneAndReplaceTheUpstreamGradient(Target target) {
+        int rows = 50;
         int width = 48;
         Inputs inputs = Inputs.of(target.dtype(), rows, width);
         Results apart = run(target, true, inputs, 0);
@@ -176,9 +176,16 @@ class NormContractTest {
             Span dWeight = buffers.of(before);
             Span mean = buffers.of(apart.mean);
             Span rstd = buffers.of(apart.rstd);
-            norm.layerNormBackward(rows, width, x, weight, mean, rstd, dy, dy, dWeight, null);
-            assertThat(buffers.floats(dy)).isEqualTo(apart.dx);
+            // Each result alone has the bits that it has beside the others.
+            norm.layerNormBackward(rows, width, x, weight, mean, rstd, dy, null, dWeight, null);
             assertThat(buffers.floats(dWeight)).isEqualTo(apart.dWeight);
+            Span dx = buffers.poison(target.dtype(), rows * width);
+            norm.layerNormBackward(rows, width, x, weight, mean, rstd, dy, dx, null, null);
+            assertThat(buffers.floats(dx)).isEqualTo(apart.dx);
+            Span dBias = buffers.of(before);
+            norm.layerNormBackward(rows, width, x, weight, mean, rstd, dy, dy, null, dBias);
+            assertThat(buffers.floats(dy)).isEqualTo(apart.dx);
+            assertThat(buffers.floats(dBias)).isEqualTo(apart.dBias);
         }
     }
 

@@ -49,6 +49,14 @@ public enum Target {
         return new Buffers(sharedCuda(), false);
     }
 
+    /// As [#open()], on a device that no other test uses: for what a device counts.
+    public Buffers openAlone() {
+        if (!isCuda) {
+            return open();
+        }
+        return new Buffers(CudaDevice.open(sharedCuda().properties().ordinal()), true);
+    }
+
     /// The CUDA device that all tests of this JVM share; skips the test where there is none.
     public static CudaDevice sharedCuda() {
         CudaDevice device = cuda;

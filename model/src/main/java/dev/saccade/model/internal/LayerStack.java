@@ -1,6 +1,5 @@
 package dev.saccade.model.internal;
 
-import dev.saccade.kernels.Span;
 import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
@@ -39,12 +38,16 @@ public final class LayerStack {
             }
             return current;
         }
-        Tensor current = tape.empty(x.dtype(), dims(x));
-        copy(x, current);
+        Tensor current = x;
         for (int i = 0; i < layers; i++) {
+            Tensor next;
             try (Tape section = Tape.inference(tape.kernels())) {
-                copy(layer.apply(section, i, current), current);
+                next = tape.adopt(section, layer.apply(section, i, current));
             }
+            if (i > 0) {
+                tape.free(current);
+            }
+            current = next;
         }
         return current;
     }
@@ -52,30 +55,7 @@ public final class LayerStack {
     /// Runs `body` without recording; of all it makes only the result is kept, on `tape`.
     public static Tensor withoutRecording(Tape tape, Function<Tape, Tensor> body) {
         try (Tape section = Tape.inference(tape.kernels())) {
-            Tensor result = body.apply(section);
-            Tensor kept = tape.empty(result.dtype(), dims(result));
-            copy(result, kept);
-            return kept;
+            return tape.adopt(section, body.apply(section));
         }
-    }
-
-    private static void copy(Tensor from, Tensor to) {
-        Span source = from.span();
-        Span target = to.span();
-        source.device()
-                .copy(
-                        source.buffer(),
-                        source.offset() * source.dtype().bytes(),
-                        target.buffer(),
-                        target.offset() * target.dtype().bytes(),
-                        source.bytes());
-    }
-
-    private static long[] dims(Tensor tensor) {
-        long[] dims = new long[tensor.shape().rank()];
-        for (int i = 0; i < dims.length; i++) {
-            dims[i] = tensor.shape().dim(i);
-        }
-        return dims;
     }
 }

@@ -91,13 +91,13 @@ final class LanguageLayer {
     Tensor forward(Tape tape, Tensor x, Context context) {
         Tensor normed = tape.rmsNorm(x, inputNorm, eps);
         Tensor queries =
-                tape.rope(
+                tape.ropeInPlace(
                         tape.linear(normed, queryWeight, queryBias),
                         context.rope(),
                         context.positions(),
                         headDim);
         Tensor keys =
-                tape.rope(
+                tape.ropeInPlace(
                         tape.linear(normed, keyWeight, keyBias),
                         context.rope(),
                         context.positions(),

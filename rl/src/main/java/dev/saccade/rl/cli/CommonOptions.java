@@ -1,18 +1,37 @@
 package dev.saccade.rl.cli;
 
 import dev.saccade.engine.Device;
-import dev.saccade.engine.HostDevice;
-import dev.saccade.engine.InputException;
+import dev.saccade.model.ComputeType;
+import dev.saccade.rl.recipe.DeviceKind;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /// Options of every command that computes.
 final class CommonOptions {
+    /// The types that can be asked for.
+    enum DType {
+        AUTO,
+        FLOAT32,
+        BFLOAT16
+    }
+
     @Option(
             names = "--device",
-            paramLabel = "DEVICE",
-            description = "Where to compute: cpu, the only device of this version.",
-            defaultValue = "cpu")
-    String device = "cpu";
+            paramLabel = "cpu|cuda[:N]",
+            description = "Where to compute (default: cuda where a GPU can be used, else cpu).")
+    @Nullable String device;
+
+    @Option(
+            names = "--dtype",
+            paramLabel = "auto|float32|bfloat16",
+            defaultValue = "auto",
+            description =
+                    "Type of parameters and activations; auto is bfloat16 on cuda, float32 on cpu"
+                            + " (default: ${DEFAULT-VALUE}).")
+    DType dtype = DType.AUTO;
 
     @Option(
             names = "--threads",
@@ -20,20 +39,40 @@ final class CommonOptions {
             description = "CPU threads (default: all processors). Never changes a result.")
     int threads;
 
-    /// Opens the device that was asked for.
-    Device open() {
-        if (device.equals("cpu")) {
-            if (threads < 0) {
-                throw new InputException(
-                        "--threads " + threads, "not a number of threads", "give 1 or more");
-            }
-            return threads == 0 ? HostDevice.open() : HostDevice.open(threads);
+    /// Opens the device that was asked for, or else the recipe's, or else the one to use here.
+    ///
+    /// @param recipes the device that a recipe names; null where none does
+    Device open(@Nullable DeviceKind recipes) {
+        if (device != null) {
+            return DeviceChoice.open(device, threads);
         }
-        if (device.equals("cuda") || device.matches("cuda:\\d+")) {
-            throw new InputException(
-                    "--device " + device, "this version has no CUDA device", "use --device cpu");
+        DeviceKind kind = recipes == null ? DeviceChoice.automatic() : recipes;
+        return DeviceChoice.open(kind.label(), threads);
+    }
+
+    /// What to compute in on a device.
+    ComputeType type(Device opened) {
+        return switch (dtype) {
+            case AUTO -> ComputeType.defaultFor(opened);
+            case FLOAT32 -> ComputeType.FLOAT32;
+            case BFLOAT16 -> ComputeType.BFLOAT16;
+        };
+    }
+
+    /// The assignments to a recipe that these options stand for.
+    List<String> overrides() {
+        List<String> overrides = new ArrayList<>();
+        if (device != null) {
+            overrides.add("device=" + DeviceChoice.kind(device).label());
         }
-        throw new InputException(
-                "--device " + device, "there is no such device", "use --device cpu");
+        if (dtype != DType.AUTO) {
+            overrides.add("model.dtype=" + dtype.name().toLowerCase(Locale.ROOT));
+        }
+        return overrides;
+    }
+
+    /// The header line of a command that begins to compute.
+    String header(Device opened, ComputeType type) {
+        return "device " + DeviceChoice.describe(opened, type, device == null);
     }
 }

@@ -122,9 +122,10 @@ final class EvalCommand implements Callable<Integer> {
                 new EntropyRecipe(
                         critical.isEmpty() ? CriticalTokens.DEFAULT_WORDS : critical,
                         ENTROPY_THRESHOLD_NATS);
-        try (Device device = common.open();
+        try (Device device = common.open(null);
                 VisionLanguageModel model =
-                        VisionLanguageModel.load(checkpoint.folder, Kernels.of(device));
+                        VisionLanguageModel.load(
+                                checkpoint.folder, Kernels.of(device), common.type(device));
                 RewardRunner rewards =
                         new RewardRunner(new RuleReward(), Duration.ofSeconds(10), 2)) {
             RowEncoder encoder =
@@ -133,6 +134,7 @@ final class EvalCommand implements Callable<Integer> {
                             Tokenizer.load(checkpoint.folder),
                             checkpoint.template.value(),
                             checkpoint.maxTiles);
+            System.err.println(common.header(device, model.type()));
             Evaluation evaluation =
                     new Evaluator(
                                     model,

@@ -100,9 +100,10 @@ final class GenerateCommand implements Callable<Integer> {
                     "give larger numbers");
         }
         SamplingOptions options = sampling();
-        try (Device device = common.open();
+        try (Device device = common.open(null);
                 VisionLanguageModel model =
-                        VisionLanguageModel.load(checkpoint.folder, Kernels.of(device))) {
+                        VisionLanguageModel.load(
+                                checkpoint.folder, Kernels.of(device), common.type(device))) {
             Tokenizer tokenizer = Tokenizer.load(checkpoint.folder);
             RowEncoder encoder =
                     new RowEncoder(
@@ -124,6 +125,7 @@ final class GenerateCommand implements Callable<Integer> {
                             options.topP(),
                             options.maxNewTokens(),
                             encoder.stopTokens());
+            System.err.println(common.header(device, model.type()));
             List<Completion> completions =
                     new Generator(model).generate(requests, stopping, (_, _, _) -> {});
             for (Completion completion : completions) {

@@ -60,7 +60,7 @@ final class QuickstartCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         String name = preset.name().toLowerCase(Locale.ROOT);
-        List<String> overrides = new ArrayList<>();
+        List<String> overrides = new ArrayList<>(common.overrides());
         if (seed != null) {
             overrides.add("seed=" + seed);
         }

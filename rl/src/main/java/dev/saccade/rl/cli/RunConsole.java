@@ -1,5 +1,6 @@
 package dev.saccade.rl.cli;
 
+import dev.saccade.model.ComputeType;
 import dev.saccade.rl.evaluation.Evaluation;
 import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.rl.recipe.StageRecipe;
@@ -10,24 +11,26 @@ import java.io.PrintStream;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.SequencedSet;
 import java.util.TreeSet;
+import java.util.function.Function;
 
 /// Shows a run on the console: a progress bar a stage, a line an evaluation, and the table at the
 /// end. Progress goes to standard error, the table to standard output.
 final class RunConsole implements Listener {
     private final ProgressDisplay progress = ProgressDisplay.onStandardError();
-    private final String device;
+    private final Function<ComputeType, String> header;
     private boolean interrupted;
 
-    /// @param device where the run is computed
-    RunConsole(String device) {
-        this.device = device;
+    /// @param header the line that says where the run is computed, in a type
+    RunConsole(Function<ComputeType, String> header) {
+        this.header = header;
     }
 
     @Override
     public void started(Recipe recipe, Path folder, long step) {
-        progress.line("device " + device);
+        progress.line(header.apply(Objects.requireNonNull(recipe.model().type())));
         progress.line(
                 step == 0
                         ? "run %s: %s, seed %d, %d steps"

@@ -1,7 +1,10 @@
 package dev.saccade.rl.cli;
 
+import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
+import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
+import dev.saccade.rl.recipe.DeviceKind;
 import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.rl.report.Report;
 import dev.saccade.rl.run.Summary;
@@ -12,6 +15,7 @@ import java.time.format.DateTimeFormatter;
 import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /// A run from the command line: trains or goes on, stops at a step boundary on Ctrl-C with
 /// everything saved, and writes the report.
@@ -34,22 +38,33 @@ final class RunSession {
 
     /// Runs a recipe from its start.
     int start(Recipe recipe, Path folder) {
-        return work(folder, (kernels, console) -> Trainer.run(recipe, folder, kernels, console));
+        return work(
+                recipe.device(),
+                folder,
+                (kernels, console) -> Trainer.run(recipe, folder, kernels, console));
     }
 
-    /// Goes on with a run.
+    /// Goes on with a run, on the kind of device that it began on.
     int resume(Path folder) {
-        return work(folder, (kernels, console) -> Trainer.resume(folder, kernels, console));
+        DeviceKind kind = Trainer.recipe(folder).device();
+        String missing = DeviceChoice.whyNoCuda(CudaDevice.probe());
+        if (kind == DeviceKind.CUDA && common.device == null && missing != null) {
+            throw new InputException(
+                    folder.toString(),
+                    "the run was computed on cuda, which can't be used here: " + missing,
+                    "go on with it on a machine with a GPU");
+        }
+        return work(kind, folder, (kernels, console) -> Trainer.resume(folder, kernels, console));
     }
 
     private interface Work {
         Summary run(Kernels kernels, RunConsole console);
     }
 
-    private int work(Path folder, Work work) {
+    private int work(@Nullable DeviceKind kind, Path folder, Work work) {
         CountDownLatch done = new CountDownLatch(1);
-        try (Device device = common.open()) {
-            RunConsole console = new RunConsole(device.name());
+        try (Device device = common.open(kind)) {
+            RunConsole console = new RunConsole(type -> common.header(device, type));
             // On Ctrl-C the JVM runs this hook; it ends once the step in progress is saved.
             Thread hook =
                     Thread.ofPlatform().name("saccade-stop").unstarted(() -> stop(console, done));

@@ -57,11 +57,15 @@ final class TrainCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         if (resume != null) {
-            if (recipe != null || !overrides.isEmpty() || out != null || seed != null) {
+            if (recipe != null
+                    || !overrides.isEmpty()
+                    || out != null
+                    || seed != null
+                    || common.dtype != CommonOptions.DType.AUTO) {
                 throw new InputException(
                         "--resume " + resume,
                         "a run goes on with its own recipe",
-                        "give no recipe, --set, --seed or --out with it");
+                        "give no recipe, --set, --seed, --dtype or --out with it");
             }
             return new RunSession(common).resume(resume);
         }
@@ -72,6 +76,7 @@ final class TrainCommand implements Callable<Integer> {
                     "name a YAML file or one of " + String.join(", ", Recipe.builtIn()));
         }
         List<String> assignments = new ArrayList<>(overrides);
+        assignments.addAll(common.overrides());
         if (seed != null) {
             assignments.add("seed=" + seed);
         }

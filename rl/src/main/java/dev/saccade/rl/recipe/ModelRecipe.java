@@ -1,6 +1,8 @@
 package dev.saccade.rl.recipe;
 
+import dev.saccade.engine.Device;
 import dev.saccade.engine.InputException;
+import dev.saccade.model.ComputeType;
 import dev.saccade.model.LanguageConfig;
 import dev.saccade.model.NormType;
 import dev.saccade.model.VisionConfig;
@@ -11,18 +13,33 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /// The model a run starts from: a checkpoint, or a new one of given sizes (the quick start's by
 /// default).
 ///
 /// @param path a folder with config.json, model.safetensors and tokenizer.json; null = a new model
+/// @param type of parameters and activations; null = the device's default
 /// @param chatTemplate how conversations are written: `tiny` or `r1v3`
 /// @param vision the new model's vision tower
 /// @param text the new model's decoder; its vocabulary is the tokenizer's
 public record ModelRecipe(
-        @Nullable String path, String chatTemplate, VisionConfig vision, LanguageConfig text) {
-    static final String[] KEYS = {"path", "chat_template", "vision_config", "text_config"};
+        @Nullable String path,
+        @Nullable ComputeType type,
+        String chatTemplate,
+        VisionConfig vision,
+        LanguageConfig text) {
+    static final String[] KEYS = {"path", "dtype", "chat_template", "vision_config", "text_config"};
+
+    private static final Map<String, Optional<ComputeType>> TYPES =
+            Map.of(
+                    RecipeSection.AUTO,
+                    Optional.empty(),
+                    ComputeType.FLOAT32.label(),
+                    Optional.of(ComputeType.FLOAT32),
+                    ComputeType.BFLOAT16.label(),
+                    Optional.of(ComputeType.BFLOAT16));
 
     private static final Map<String, ChatTemplate> TEMPLATES =
             Map.of("tiny", ChatTemplate.TINY, "r1v3", ChatTemplate.R1V3);
@@ -72,6 +89,7 @@ public record ModelRecipe(
             template = "tiny";
         }
         model.choice("chat_template", ChatTemplate.TINY, TEMPLATES);
+        ComputeType type = model.choice("dtype", Optional.<ComputeType>empty(), TYPES).orElse(null);
         RecipeSection vision = model.section("vision_config", VISION_KEYS);
         RecipeSection text = model.section("text_config", TEXT_KEYS);
         String place = vision.place();
@@ -79,7 +97,7 @@ public record ModelRecipe(
             VisionConfig visionConfig = vision(vision, tiny.vision());
             place = text.place();
             LanguageConfig textConfig = text(text, tiny.text());
-            return new ModelRecipe(path, template, visionConfig, textConfig);
+            return new ModelRecipe(path, type, template, visionConfig, textConfig);
         } catch (IllegalArgumentException e) {
             throw new InputException(place, String.valueOf(e.getMessage()), "correct the sizes", e);
         }
@@ -136,6 +154,7 @@ public record ModelRecipe(
 
     Map<String, Object> toTree() {
         Map<String, Object> tree = new LinkedHashMap<>();
+        tree.put("dtype", type == null ? RecipeSection.AUTO : type.label());
         tree.put("chat_template", chatTemplate);
         if (path != null) {
             tree.put("path", path);
@@ -172,7 +191,16 @@ public record ModelRecipe(
         }
         Path start = base == null ? Path.of("") : base;
         Path absolute = start.resolve(path).toAbsolutePath().normalize();
-        return new ModelRecipe(absolute.toString(), chatTemplate, vision, text);
+        return new ModelRecipe(absolute.toString(), type, chatTemplate, vision, text);
+    }
+
+    /// The type to compute in on a device.
+    public ComputeType typeOn(Device device) {
+        return type == null ? ComputeType.defaultFor(device) : type;
+    }
+
+    ModelRecipe with(ComputeType resolved) {
+        return new ModelRecipe(path, resolved, chatTemplate, vision, text);
     }
 
     /// How conversations are written.

@@ -1,6 +1,8 @@
 package dev.saccade.rl.recipe;
 
+import dev.saccade.engine.Device;
 import dev.saccade.engine.InputException;
+import dev.saccade.model.ComputeType;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.MalformedInputException;
@@ -14,6 +16,7 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
@@ -21,12 +24,14 @@ import tools.jackson.dataformat.yaml.YAMLMapper;
 
 /// What a run does: its model, its data, and the stages it goes through. Everything that a result
 /// depends on is in here; the same recipe on the same device kind gives the same checkpoint bytes.
+/// A run's own recipe names device kind and type ([#on(Device)]), so that it goes on with them.
 ///
 /// Recipes are YAML. An unknown key, a wrong type or a value out of range is an [InputException]
 /// that names the key, the line and the cure.
 ///
 /// @param name what the run is called
 /// @param seed the seed of every random choice
+/// @param device the kind of device to compute on; null = CUDA where there is one, else the CPU
 /// @param model the model it starts from
 /// @param data where rows come from
 /// @param reward the reward of GRPO stages and of evaluation
@@ -39,6 +44,7 @@ import tools.jackson.dataformat.yaml.YAMLMapper;
 public record Recipe(
         String name,
         long seed,
+        @Nullable DeviceKind device,
         ModelRecipe model,
         DataRecipe data,
         RewardRecipe reward,
@@ -51,6 +57,7 @@ public record Recipe(
     private static final String[] KEYS = {
         "name",
         "seed",
+        "device",
         "model",
         "data",
         "reward",
@@ -60,6 +67,15 @@ public record Recipe(
         "keep_checkpoints",
         "stages"
     };
+
+    private static final Map<String, Optional<DeviceKind>> DEVICES =
+            Map.of(
+                    RecipeSection.AUTO,
+                    Optional.empty(),
+                    DeviceKind.CPU.label(),
+                    Optional.of(DeviceKind.CPU),
+                    DeviceKind.CUDA.label(),
+                    Optional.of(DeviceKind.CUDA));
 
     private static final List<String> BUILT_IN =
             List.of(
@@ -168,6 +184,7 @@ public record Recipe(
         return new Recipe(
                 name,
                 recipe.whole("seed", 1, Long.MIN_VALUE, Long.MAX_VALUE),
+                recipe.choice("device", Optional.<DeviceKind>empty(), DEVICES).orElse(null),
                 ModelRecipe.bind(recipe.section("model", ModelRecipe.KEYS)).resolved(folder),
                 DataRecipe.bind(recipe.section("data", DataRecipe.KEYS)).resolved(folder),
                 RewardRecipe.bind(recipe.section("reward", RewardRecipe.KEYS)),
@@ -183,6 +200,7 @@ public record Recipe(
         Map<String, Object> tree = new LinkedHashMap<>();
         tree.put("name", name);
         tree.put("seed", seed);
+        tree.put("device", device == null ? RecipeSection.AUTO : device.label());
         tree.put("model", model.toTree());
         tree.put("data", data.toTree());
         tree.put("reward", reward.toTree());
@@ -203,12 +221,39 @@ public record Recipe(
         return stages.stream().mapToLong(StageRecipe::steps).sum();
     }
 
+    /// The recipe as a device runs it: with its kind, and the type that is computed in.
+    ///
+    /// @throws InputException when the recipe is for another kind of device, or the device does not
+    ///   compute in the recipe's type
+    public Recipe on(Device target) {
+        DeviceKind kind = DeviceKind.of(target);
+        if (device != null && device != kind) {
+            throw new InputException(
+                    "device: " + device.label(),
+                    "the recipe is for another device than " + target.name(),
+                    "give --device " + device.label() + ", or change the recipe's 'device'");
+        }
+        ComputeType type = model.typeOn(target);
+        type.requireOn(target);
+        return with(seed, kind, model.with(type));
+    }
+
+    /// The recipe for another kind of device.
+    public Recipe withDevice(DeviceKind other) {
+        return with(seed, other, model);
+    }
+
     /// The recipe with another seed.
     public Recipe withSeed(long other) {
+        return with(other, device, model);
+    }
+
+    private Recipe with(long newSeed, @Nullable DeviceKind newDevice, ModelRecipe newModel) {
         return new Recipe(
                 name,
-                other,
-                model,
+                newSeed,
+                newDevice,
+                newModel,
                 data,
                 reward,
                 entropy,

@@ -11,6 +11,9 @@ import org.jspecify.annotations.Nullable;
 /// One section of a recipe while it is bound to a record: typed, ranged access to its keys. A key
 /// that the section does not have is refused first, with the nearest one that it has.
 final class RecipeSection {
+    /// What is written for a choice that is left to the machine.
+    static final String AUTO = "auto";
+
     private final String path;
     private final String place;
     private final Map<String, RecipeNode> entries;

@@ -40,6 +40,7 @@ final class RunSection {
         put(facts, "Seed", summary.has("seed") ? summary.path("seed") : data.config().path("seed"));
         put(facts, "Saccade", summary.path("version"));
         put(facts, "Device", summary.path("device"));
+        put(facts, "Type", summary.path("dtype"));
         put(facts, "Threads", summary.path("threads"));
         if (summary.has("seconds")) {
             facts.put(

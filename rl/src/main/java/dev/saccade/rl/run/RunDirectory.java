@@ -3,6 +3,7 @@ package dev.saccade.rl.run;
 import dev.saccade.engine.InputException;
 import dev.saccade.rl.metrics.MetricsLog;
 import dev.saccade.rl.metrics.TensorBoardWriter;
+import dev.saccade.rl.recipe.DeviceKind;
 import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.tensor.AtomicFiles;
 import java.io.IOException;
@@ -129,14 +130,7 @@ final class RunDirectory implements AutoCloseable {
 
     /// Locks the folder of a run that was begun, and removes what was left unfinished.
     static RunDirectory open(Path folder) {
-        if (!Files.isRegularFile(folder.resolve(CONFIG))) {
-            throw new InputException(
-                    folder.toString(),
-                    Files.isDirectory(folder)
-                            ? "is not a run: it has no " + CONFIG
-                            : "there is no such folder",
-                    "name the folder of a run");
-        }
+        requireRun(folder);
         RunDirectory run = lock(folder);
         try {
             for (Path place : List.of(folder, run.checkpoints(), run.rollouts())) {
@@ -151,6 +145,17 @@ final class RunDirectory implements AutoCloseable {
         } catch (RuntimeException e) {
             run.close();
             throw e;
+        }
+    }
+
+    private static void requireRun(Path folder) {
+        if (!Files.isRegularFile(folder.resolve(CONFIG))) {
+            throw new InputException(
+                    folder.toString(),
+                    Files.isDirectory(folder)
+                            ? "is not a run: it has no " + CONFIG
+                            : "there is no such folder",
+                    "name the folder of a run");
         }
     }
 
@@ -264,7 +269,15 @@ final class RunDirectory implements AutoCloseable {
 
     /// The recipe as it was resolved when the run began.
     Recipe recipe() {
-        return Recipe.read(folder.resolve(CONFIG));
+        return recipe(folder);
+    }
+
+    /// The recipe of the run in a folder, which need not be locked. A run that names no device was
+    /// made when there was only the CPU.
+    static Recipe recipe(Path folder) {
+        requireRun(folder);
+        Recipe recipe = Recipe.read(folder.resolve(CONFIG));
+        return recipe.device() == null ? recipe.withDevice(DeviceKind.CPU) : recipe;
     }
 
     Path checkpoints() {

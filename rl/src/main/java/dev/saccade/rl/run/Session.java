@@ -5,6 +5,7 @@ import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
+import dev.saccade.model.ComputeType;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.chat.ChatTemplate;
 import dev.saccade.model.tokenizer.Tokenizer;
@@ -16,6 +17,7 @@ import dev.saccade.rl.evaluation.CheckpointSelection;
 import dev.saccade.rl.evaluation.Evaluation;
 import dev.saccade.rl.evaluation.Evaluator;
 import dev.saccade.rl.recipe.DataRecipe;
+import dev.saccade.rl.recipe.DeviceKind;
 import dev.saccade.rl.recipe.EvaluationRecipe;
 import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.rl.recipe.StageKind;
@@ -117,8 +119,8 @@ final class Session implements AutoCloseable {
     /// A session that goes on with a run.
     static Session resume(
             RunDirectory directory, Kernels kernels, Listener listener, BooleanSupplier stop) {
-        Recipe recipe = directory.recipe();
-        Loaded loaded = newest(directory, kernels, listener);
+        Recipe recipe = onItsOwnDevice(directory, kernels.device());
+        Loaded loaded = newest(directory, recipe, kernels, listener);
         if (loaded == null) {
             listener.notice("the run has no checkpoint yet and starts again");
             loaded = initial(recipe, kernels, listener);
@@ -134,6 +136,21 @@ final class Session implements AutoCloseable {
             throw e;
         }
         return open(directory, recipe, kernels, listener, stop, loaded);
+    }
+
+    private static Recipe onItsOwnDevice(RunDirectory directory, Device device) {
+        Recipe recipe = directory.recipe();
+        DeviceKind kind = recipe.device();
+        if (kind != null && kind != DeviceKind.of(device)) {
+            throw new InputException(
+                    directory.folder().toString(),
+                    "the run was computed on %s, and would not end with its bytes on %s"
+                            .formatted(kind.label(), device.name()),
+                    "go on with --device %s, or begin a new run from one of its checkpoints"
+                                    .formatted(kind.label())
+                            + " (--set model.path=...)");
+        }
+        return recipe.on(device);
     }
 
     private static Session open(
@@ -152,12 +169,15 @@ final class Session implements AutoCloseable {
     }
 
     private static Loaded initial(Recipe recipe, Kernels kernels, Listener listener) {
+        ComputeType type = recipe.model().typeOn(kernels.device());
         String path = recipe.model().path();
         if (path != null) {
             listener.preparing("loading " + path);
             Tokenizer tokenizer = Tokenizer.load(Path.of(path));
             return new Loaded(
-                    VisionLanguageModel.load(Path.of(path), kernels), tokenizer, RunState.START);
+                    VisionLanguageModel.load(Path.of(path), kernels, type),
+                    tokenizer,
+                    RunState.START);
         }
         Tokenizer tokenizer = DigitsTask.tokenizer();
         List<Integer> suppressed = new ArrayList<>();
@@ -169,6 +189,7 @@ final class Session implements AutoCloseable {
                 VisionLanguageModel.initialize(
                         recipe.model().config(tokenizer.size(), imageToken, suppressed),
                         kernels,
+                        type,
                         recipe.seed()),
                 tokenizer,
                 RunState.START);
@@ -176,7 +197,8 @@ final class Session implements AutoCloseable {
 
     /// The newest checkpoint that is whole; null when there is none at all.
     private static @Nullable Loaded newest(
-            RunDirectory directory, Kernels kernels, Listener listener) {
+            RunDirectory directory, Recipe recipe, Kernels kernels, Listener listener) {
+        ComputeType type = recipe.model().typeOn(kernels.device());
         @Nullable InputException first = null;
         for (long step : directory.checkpointSteps().reversed()) {
             Path checkpoint = directory.checkpoint(step);
@@ -184,8 +206,8 @@ final class Session implements AutoCloseable {
                 listener.preparing("loading " + checkpoint);
                 RunState state = RunState.read(checkpoint);
                 Tokenizer tokenizer = Tokenizer.load(checkpoint);
-                Loaded loaded =
-                        new Loaded(VisionLanguageModel.load(checkpoint, kernels), tokenizer, state);
+                VisionLanguageModel model = VisionLanguageModel.load(checkpoint, kernels, type);
+                Loaded loaded = new Loaded(model, tokenizer, state);
                 if (first != null) {
                     listener.notice(
                             first.getMessage() + " (the run goes on from step " + step + ")");
@@ -588,6 +610,7 @@ final class Session implements AutoCloseable {
                 recipe.name(),
                 recipe.seed(),
                 device.name(),
+                model.type().label(),
                 threads,
                 seconds.values().stream().mapToDouble(Double::doubleValue).sum(),
                 version == null ? "development" : version,

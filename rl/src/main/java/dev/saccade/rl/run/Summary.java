@@ -14,6 +14,7 @@ import tools.jackson.databind.node.ObjectNode;
 /// @param name the recipe's name
 /// @param seed the recipe's seed
 /// @param device where it was computed
+/// @param dtype the type of parameters and activations
 /// @param threads CPU workers; they never change a result
 /// @param seconds how long steps and evaluations took, over all processes that worked on the run
 /// @param version the version of Saccade
@@ -30,6 +31,7 @@ public record Summary(
         String name,
         long seed,
         String device,
+        String dtype,
         int threads,
         double seconds,
         String version,
@@ -91,6 +93,7 @@ public record Summary(
         json.put("name", name);
         json.put("seed", seed);
         json.put("device", device);
+        json.put("dtype", dtype);
         json.put("threads", threads);
         json.put("seconds", seconds);
         json.put("version", version);

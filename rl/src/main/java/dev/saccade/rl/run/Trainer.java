@@ -19,12 +19,13 @@ public final class Trainer {
     /// @param kernels where to compute
     /// @param listener hears about it
     /// @return what was found; [Summary#complete()] is false after [#requestStop()]
-    /// @throws InputException when the folder, the data or a checkpoint can't be used
+    /// @throws InputException when the folder, the data, a checkpoint or the device can't be used
     /// @throws IllegalStateException when the run can't go on: sampler and trainer disagree, or a
     ///   loss is not finite
     public static Summary run(Recipe recipe, Path runFolder, Kernels kernels, Listener listener) {
-        try (RunDirectory directory = RunDirectory.create(runFolder, recipe);
-                Session session = start(directory, recipe, kernels, listener)) {
+        Recipe resolved = recipe.on(kernels.device());
+        try (RunDirectory directory = RunDirectory.create(runFolder, resolved);
+                Session session = start(directory, resolved, kernels, listener)) {
             return session.execute();
         } finally {
             STOP.set(false);
@@ -42,6 +43,13 @@ public final class Trainer {
         }
     }
 
+    /// The recipe of a run, with the kind of device and the type that it is computed with.
+    ///
+    /// @throws InputException when the folder is not a run's
+    public static Recipe recipe(Path runFolder) {
+        return RunDirectory.recipe(runFolder);
+    }
+
     /// Goes on with a run from its newest checkpoint that is whole. A run that is complete is left
     /// as it is.
     ///
@@ -49,6 +57,8 @@ public final class Trainer {
     /// @param kernels where to compute
     /// @param listener hears about it
     /// @return what was found; [Summary#complete()] is false after [#requestStop()]
+    /// @throws InputException when the folder is not a run's, or the run was computed on another
+    ///   kind of device: it would not end with the bytes of the run never stopped
     public static Summary resume(Path runFolder, Kernels kernels, Listener listener) {
         try (RunDirectory directory = RunDirectory.open(runFolder);
                 Session session = Session.resume(directory, kernels, listener, STOP::get)) {

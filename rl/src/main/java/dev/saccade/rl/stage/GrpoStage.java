@@ -1,5 +1,6 @@
 package dev.saccade.rl.stage;
 
+import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.loss.PolicyLoss;
 import dev.saccade.model.Prompt;
@@ -32,8 +33,8 @@ import org.jspecify.annotations.Nullable;
 /// settings of the Skywork-R1V3 report as defaults: several responses of each prompt, advantages
 /// normalised within the group, the clipped surrogate, no KL term, one gradient step for a batch.
 ///
-/// The old log-probabilities are the sampler's own. Each step first proves that they are the
-/// trainer's, bit for bit ([SamplerCheck]).
+/// The old log-probabilities are the sampler's own. Each step proves that they are the trainer's,
+/// bit for bit ([SamplerCheck]), before it changes a weight.
 ///
 /// A group whose rewards are all equal has no gradient: its responses count in the loss's
 /// denominators, as in verl, but are not computed.
@@ -169,30 +170,71 @@ public final class GrpoStage implements Stage {
             starts[i] = starts[i - 1] + lengths[i - 1];
         }
         List<Integer> trained = trained(rewardValues);
-        SamplerCheck check =
-                new SamplerCheck("step %d, stage %s".formatted(step + 1, context.stage().name()));
-        Sums sums = new Sums();
-        int micro = context.stage().microBatchSize();
-        for (int from = 0; from < trained.size(); from += micro) {
-            List<Integer> members = trained.subList(from, Math.min(from + micro, trained.size()));
-            accumulate(rollouts, members, advantages, weights, starts, check, sums);
+        int skippedGroups = (rollouts.size() - trained.size()) / policy.rollout().n();
+        if (trained.isEmpty()) {
+            return new Update(0, 0, 0, skippedGroups, StepReport.Difference.NONE);
         }
-        double tokens = Math.max(1, sums.tokens);
-        int groupSize = policy.rollout().n();
-        return new Update(
-                sums.loss,
-                sums.clipped / tokens,
-                sums.dualClipped / tokens,
-                (rollouts.size() - trained.size()) / groupSize,
-                sums.difference);
+        try (Tape memory = Tape.inference(context.model().kernels())) {
+            Results results = new Results(memory, trained.stream().mapToInt(i -> lengths[i]).sum());
+            int micro = context.stage().microBatchSize();
+            for (int from = 0; from < trained.size(); from += micro) {
+                List<Integer> members =
+                        trained.subList(from, Math.min(from + micro, trained.size()));
+                accumulate(rollouts, members, advantages, weights, starts, results);
+            }
+            return results.update(
+                    trained.stream().map(rollouts::get).toList(),
+                    skippedGroups,
+                    new SamplerCheck(
+                            "step %d, stage %s".formatted(step + 1, context.stage().name())));
+        }
     }
 
-    private static final class Sums {
-        double loss;
-        long tokens;
-        long clipped;
-        long dualClipped;
-        StepReport.Difference difference = StepReport.Difference.NONE;
+    /// What the micro-batches compute for each trained token. It stays on the device until the last
+    /// of them has been issued, and is read in one piece: the device never waits for the host.
+    private static final class Results {
+        private final int tokens;
+        private final Tensor memory;
+        private int done;
+
+        Results(Tape tape, int tokens) {
+            this.tokens = tokens;
+            this.memory = tape.empty(DType.F32, 4, tokens);
+        }
+
+        /// The place of a micro-batch's values of one kind.
+        private Tensor part(Part part, int count) {
+            return memory.slice(part.ordinal(), 1).view(tokens).slice(done, count);
+        }
+
+        /// Waits for the device, compares sampler and trainer, and sums up.
+        Update update(List<Rollout> trained, int skippedGroups, SamplerCheck check) {
+            float[] values = memory.toFloats();
+            StepReport.Difference difference =
+                    check.compare(
+                            trained,
+                            Arrays.copyOfRange(values, 0, tokens),
+                            Arrays.copyOfRange(values, tokens, 2 * tokens));
+            double loss = 0;
+            long clipped = 0;
+            long dualClipped = 0;
+            for (int i = 0; i < tokens; i++) {
+                loss += values[2 * tokens + i];
+                clipped += values[3 * tokens + i] == 1 ? 1 : 0;
+                dualClipped += values[3 * tokens + i] == 2 ? 1 : 0;
+            }
+            double count = Math.max(1, tokens);
+            return new Update(
+                    loss, clipped / count, dualClipped / count, skippedGroups, difference);
+        }
+    }
+
+    /// The kinds of values in [Results].
+    private enum Part {
+        LOG_PROB,
+        ENTROPY,
+        LOSS,
+        CLIPPED
     }
 
     /// The rollouts that have a gradient: those of groups whose rewards differ. A group of one has
@@ -218,8 +260,7 @@ public final class GrpoStage implements Stage {
             double[] advantages,
             float[] weights,
             int[] starts,
-            SamplerCheck check,
-            Sums sums) {
+            Results results) {
         List<Rollout> batchRollouts = members.stream().map(rollouts::get).toList();
         List<Prompt> prompts = batchRollouts.stream().map(Rollout::prompt).toList();
         List<int[]> completions = batchRollouts.stream().map(r -> r.completion().tokens()).toList();
@@ -244,15 +285,9 @@ public final class GrpoStage implements Stage {
                         (float) policy.clipRatioC());
         try (Tape tape = Tape.recording(kernels)) {
             Tape.LogProbs logProbs = context.model().logProbs(tape, batch, temperature());
-            sums.difference =
-                    sums.difference.max(
-                            check.compare(
-                                    batchRollouts,
-                                    logProbs.logProb().toFloats(),
-                                    logProbs.entropy().toFloats()));
-            Tensor loss = tape.zeros(tokens);
-            Tensor gradient = tape.zeros(tokens);
-            Tensor clipped = tape.zeros(tokens);
+            results.part(Part.LOG_PROB, tokens).copyFrom(logProbs.logProb());
+            results.part(Part.ENTROPY, tokens).copyFrom(logProbs.entropy());
+            Tensor gradient = tape.empty(DType.F32, tokens);
             kernels.policyLoss()
                     .clippedSurrogate(
                             tokens,
@@ -261,19 +296,12 @@ public final class GrpoStage implements Stage {
                             tape.upload(old, tokens).span(),
                             tape.upload(advantage, tokens).span(),
                             tape.upload(weight, tokens).span(),
-                            loss.span(),
+                            results.part(Part.LOSS, tokens).span(),
                             gradient.span(),
-                            clipped.span());
-            for (float value : loss.toFloats()) {
-                sums.loss += value;
-            }
-            for (float value : clipped.toFloats()) {
-                sums.clipped += value == 1 ? 1 : 0;
-                sums.dualClipped += value == 2 ? 1 : 0;
-            }
-            sums.tokens += tokens;
+                            results.part(Part.CLIPPED, tokens).span());
             tape.backward(logProbs.logProb(), gradient);
         }
+        results.done += tokens;
     }
 
     private static void putRange(Map<String, Double> metrics, String name, double[] values) {

@@ -1,5 +1,6 @@
 package dev.saccade.rl.stage;
 
+import dev.saccade.kernels.DType;
 import dev.saccade.model.Prompt;
 import dev.saccade.model.TrainingBatch;
 import dev.saccade.rl.data.Row;
@@ -66,26 +67,34 @@ public final class SftStage implements Stage {
     /// @return the mean loss of a response token
     double accumulate(List<Prompt> prompts, List<int[]> responses, long responseTokens) {
         context.optimizer().zeroGradients();
-        double sum = 0;
         int micro = context.stage().microBatchSize();
-        for (int from = 0; from < prompts.size(); from += micro) {
-            int to = Math.min(from + micro, prompts.size());
-            TrainingBatch batch =
-                    TrainingBatch.pack(
-                            context.model().config(),
-                            prompts.subList(from, to),
-                            responses.subList(from, to));
-            try (Tape tape = Tape.recording(context.model().kernels())) {
-                Tape.LogProbs logProbs = context.model().logProbs(tape, batch, 1);
-                for (float logProb : logProbs.logProb().toFloats()) {
-                    sum -= logProb;
+        // All log-probabilities are read once, at the end: the device need not wait for the host.
+        try (Tape results = Tape.inference(context.model().kernels())) {
+            long total = responses.stream().mapToLong(response -> response.length).sum();
+            Tensor all = results.empty(DType.F32, total);
+            long done = 0;
+            for (int from = 0; from < prompts.size(); from += micro) {
+                int to = Math.min(from + micro, prompts.size());
+                TrainingBatch batch =
+                        TrainingBatch.pack(
+                                context.model().config(),
+                                prompts.subList(from, to),
+                                responses.subList(from, to));
+                int tokens = batch.targets().length;
+                try (Tape tape = Tape.recording(context.model().kernels())) {
+                    Tensor logProb = context.model().logProbs(tape, batch, 1).logProb();
+                    all.slice(done, tokens).copyFrom(logProb);
+                    float[] seed = new float[tokens];
+                    Arrays.fill(seed, (float) (-1.0 / responseTokens));
+                    tape.backward(logProb, tape.upload(seed, tokens));
                 }
-                float[] seed = new float[batch.targets().length];
-                Arrays.fill(seed, (float) (-1.0 / responseTokens));
-                Tensor gradient = tape.upload(seed, seed.length);
-                tape.backward(logProbs.logProb(), gradient);
+                done += tokens;
             }
+            double sum = 0;
+            for (float logProb : all.toFloats()) {
+                sum -= logProb;
+            }
+            return sum / responseTokens;
         }
-        return sum / responseTokens;
     }
 }

@@ -46,7 +46,7 @@ final class CommandLineTest {
                         "accuracy", "sampler and trainer differ by 0 in log-probs, 0 in entropies")
                 .contains("report       " + run.resolve("report.html"));
         assertThat(trained.err())
-                .startsWith("device cpu")
+                .startsWith("device ")
                 .contains("stage 1, first (sft), trains vision connector language")
                 .contains("first 6/6: done; loss ")
                 .contains("rl 6/6: done; reward ");
@@ -127,8 +127,14 @@ final class CommandLineTest {
 
     @Test
     void devicesThatAreNotThereAreRefused() {
-        trainWith("--device", "cuda").isBadInput("--device cuda", "no CUDA device", "cpu");
-        trainWith("--device", "cuda:1").isBadInput("--device cuda:1");
+        trainWith("--device", "cuda:99").isBadInput("cuda:99: ", "--device cpu always works");
+        trainWith("--device", "cuda:x").isBadInput("--device cuda:x: there is no such device");
+        trainWith("--device", "cpu", "--dtype", "bfloat16")
+                .isBadInput("bfloat16 on cpu", "float32 only", "use float32, or a CUDA device");
+        trainWith("--dtype", "half")
+                .isBadInput("'--dtype': 'half' is not one of auto, float32, bfloat16");
+        Captured.run("train", "--resume", run.toString(), "--dtype", "float32")
+                .isBadInput("a run goes on with its own recipe", "--dtype");
         trainWith("--device", "gpu").isBadInput("--device gpu: there is no such device");
         trainWith("--threads", "-3").isBadInput("--threads -3", "give 1 or more");
     }

@@ -436,7 +436,7 @@ final class JCudaDriver implements CudaDriver {
     @Override
     public int cuFuncLoad(long function) {
         return jcuda.driver.JCudaDriver.cuFuncGetAttribute(
-                new int[1], FUNCTION_NUM_REGS, function(function));
+                new int[1], FUNC_ATTRIBUTE_NUM_REGS, function(function));
     }
 
     @Override

@@ -33,6 +33,7 @@ public final class Structs {
                             ValueLayout.JAVA_INT.withName("id"),
                             MemoryLayout.paddingLayout(4),
                             MemoryLayout.sequenceLayout(16, ValueLayout.JAVA_INT).withName("value"))
+                    .withByteAlignment(8)
                     .withName("CUlaunchAttribute");
 
     /// CUtensorMap: opaque.
@@ -53,10 +54,10 @@ public final class Structs {
                     .withName("CUgraphExecUpdateResultInfo");
 
     /// CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION.
-    static final int ATTRIBUTE_CLUSTER_DIMENSION = 4;
+    public static final int ATTRIBUTE_CLUSTER_DIMENSION = 4;
 
     /// CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION.
-    static final int ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+    public static final int ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6;
 
     private Structs() {}
 

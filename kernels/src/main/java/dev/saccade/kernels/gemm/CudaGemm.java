@@ -1,0 +1,204 @@
+package dev.saccade.kernels.gemm;
+
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.Kernel;
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.gemm.CudaTile.Form;
+import java.util.EnumMap;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// The product on CUDA: `gemm/portable.cu` for BF16, `gemm/portable_f32.cu` for F32. Every kernel
+/// takes the same arguments and gives an element the same bits; the shape and the addresses decide
+/// which one runs.
+final class CudaGemm implements Gemm {
+    // The epilogues' numbers in epilogue.cuh.
+    private static final int STORE = 0;
+    private static final int ACCUMULATE = 1;
+    private static final int GELU = 2;
+    private static final int RESIDUAL = 3;
+
+    private static final int ACCESS_BYTES = 16;
+
+    private final CudaDevice cuda;
+    private final TileChoice choice;
+    private final Map<CudaTile, Map<Form, Kernel>> kernels = new EnumMap<>(CudaTile.class);
+
+    /// Chooses a product's tile.
+    interface TileChoice {
+        /// The tile.
+        ///
+        /// @param aligned whether rows of A and B begin on 16 bytes
+        CudaTile tile(DType dtype, Form form, boolean aligned, int m, int n);
+    }
+
+    /// What an epilogue needs; an absent operand's address is 0.
+    private record Finish(int kind, long bias, long scale, long residual, long kept, long keptUp) {}
+
+    CudaGemm(CudaDevice cuda) {
+        this(
+                cuda,
+                (dtype, form, aligned, m, n) ->
+                        CudaTile.choose(
+                                dtype, form, aligned, m, n, cuda.properties().multiprocessors()));
+    }
+
+    CudaGemm(CudaDevice cuda, TileChoice choice) {
+        this.cuda = cuda;
+        this.choice = choice;
+    }
+
+    @Override
+    public void multiply(Shape shape, Span a, Span b, Span c, Epilogue epilogue) {
+        int m = shape.m();
+        int n = shape.n();
+        int k = shape.k();
+        DType type = type("a", a);
+        DType result = type == DType.BF16 && c.dtype() == DType.F32 ? DType.F32 : type;
+        long elements = (long) m * n;
+        long from = a.require("a", type, (long) m * k);
+        long by = b.require("b", type, (long) k * n);
+        long to = c.require("c", result, elements);
+        Finish finish =
+                switch (epilogue) {
+                    case Epilogue.Store() -> new Finish(STORE, 0, 0, 0, 0, 0);
+                    case Epilogue.Accumulate() -> new Finish(ACCUMULATE, 0, 0, 0, 0, 0);
+                    case Epilogue.Bias(Span bias) ->
+                            new Finish(STORE, address("bias", bias, type, n), 0, 0, 0, 0);
+                    case Epilogue.BiasGelu(Span bias, Span preActivation) ->
+                            new Finish(
+                                    GELU,
+                                    address("bias", bias, type, n),
+                                    0,
+                                    0,
+                                    address("preActivation", preActivation, result, elements),
+                                    0);
+                    case Epilogue.Residual(Span residual, Span bias, Span scale, Span branch) ->
+                            new Finish(
+                                    RESIDUAL,
+                                    address("bias", bias, type, n),
+                                    address("scale", scale, type, n),
+                                    address("residual", residual, result, elements),
+                                    address("branch", branch, result, elements),
+                                    0);
+                };
+        launch(Form.of(shape.layout()), type, result, m, n, k, from, by, 0, to, finish);
+    }
+
+    @Override
+    public void swiGlu(
+            int m,
+            int n,
+            int k,
+            Span x,
+            Span gateWeight,
+            Span upWeight,
+            Span out,
+            @Nullable Span gate,
+            @Nullable Span up) {
+        DType type = type("x", x);
+        long elements = (long) m * n;
+        long weights = (long) n * k;
+        long from = x.require("x", type, (long) m * k);
+        long by = gateWeight.require("gateWeight", type, weights);
+        long byUp = upWeight.require("upWeight", type, weights);
+        long to = out.require("out", type, elements);
+        Finish finish =
+                new Finish(
+                        STORE,
+                        0,
+                        0,
+                        0,
+                        address("gate", gate, type, elements),
+                        address("up", up, type, elements));
+        launch(Form.SWI_GLU, type, type, m, n, k, from, by, byUp, to, finish);
+    }
+
+    private static DType type(String operand, Span span) {
+        DType type = span.dtype();
+        if (type != DType.F32 && type != DType.BF16) {
+            throw new IllegalArgumentException(
+                    "%s is %s, expected F32 or BF16".formatted(operand, type));
+        }
+        return type;
+    }
+
+    private static long address(String operand, @Nullable Span span, DType type, long elements) {
+        return span == null ? 0 : span.require(operand, type, elements);
+    }
+
+    private void launch(
+            Form form,
+            DType type,
+            DType result,
+            int m,
+            int n,
+            int k,
+            long a,
+            long b,
+            long bUp,
+            long c,
+            Finish finish) {
+        if (m == 0 || n == 0) {
+            return;
+        }
+        int bytes = type.bytes();
+        int granuleA = granule(a, (long) bytes * (form == Form.TN ? m : k));
+        int granuleB = granule(b | bUp, (long) bytes * (form.isLayer() ? k : n));
+        boolean aligned = granuleA == ACCESS_BYTES && granuleB == ACCESS_BYTES;
+        // The epilogue takes so many elements of C at once, and as many of bias and scale.
+        int run = ACCESS_BYTES / result.bytes();
+        boolean vector =
+                n % run == 0
+                        && granule(c | finish.residual | finish.kept | finish.keptUp, 0)
+                                == ACCESS_BYTES
+                        && (finish.bias | finish.scale) % ((long) run * bytes) == 0;
+        CudaTile tile = choice.tile(type, form, aligned, m, n);
+        kernel(tile, form)
+                .begin()
+                .pointer(a)
+                .pointer(b)
+                .pointer(bUp)
+                .pointer(c)
+                .pointer(finish.bias)
+                .pointer(finish.scale)
+                .pointer(finish.residual)
+                .pointer(finish.kept)
+                .pointer(finish.keptUp)
+                .int32(m)
+                .int32(n)
+                .int32(k)
+                .int32(finish.kind)
+                .int32(result == DType.F32 ? 1 : 0)
+                .int32(vector ? 1 : 0)
+                .int32(granuleA)
+                .int32(granuleB)
+                .launch(
+                        Math.toIntExact(tile.blocks(form, m, n)),
+                        1,
+                        1,
+                        tile.threads(),
+                        tile.sharedBytes());
+    }
+
+    /// The most bytes, up to 16, that an address and a row's length are both multiples of.
+    private static int granule(long address, long rowBytes) {
+        return (int) Math.min(ACCESS_BYTES, Long.lowestOneBit(address | rowBytes | ACCESS_BYTES));
+    }
+
+    private Kernel kernel(CudaTile tile, Form form) {
+        Map<Form, Kernel> ofTile = kernels.get(tile);
+        if (ofTile == null) {
+            ofTile = new EnumMap<>(Form.class);
+            kernels.put(tile, ofTile);
+        }
+        Kernel kernel = ofTile.get(form);
+        if (kernel == null) {
+            String program = tile.dtype() == DType.F32 ? "gemm/portable_f32" : "gemm/portable";
+            kernel = cuda.program(program).kernel(tile.kernel(form));
+            ofTile.put(form, kernel);
+        }
+        return kernel;
+    }
+}
