@@ -277,6 +277,8 @@ def sum_rows(bench, p):
 
 def adamw(bench, p):
     (count,) = integer(p, "count")
+    if "rounded" in p:
+        return
     weight = torch.nn.Parameter(bench.normal(count, dtype=torch.float32))
     weight.grad = bench.normal(count, dtype=torch.float32)
     optimizer = torch.optim.AdamW([weight], 1e-3, (0.9, 0.95), 1e-8, 0.05, fused=True)

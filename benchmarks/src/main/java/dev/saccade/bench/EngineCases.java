@@ -8,6 +8,7 @@ import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.engine.InputException;
 import dev.saccade.engine.Kernel;
 import dev.saccade.engine.PinnedBuffer;
+import dev.saccade.engine.Program;
 import dev.saccade.engine.Replay;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
@@ -90,7 +91,7 @@ final class EngineCases {
             System.setProperty(DRIVER, "jcuda");
             CudaDevice other = CudaDevice.open(device.properties().ordinal());
             bench.closeLater(other);
-            rivals.add(new Rival("jcuda", launcher(other, withArguments)));
+            rivals.add(new Rival("jcuda", launcher(bench, other, withArguments)));
         } catch (InputException _) {
             // JCuda is optional: without it there is nothing to compare with.
         } finally {
@@ -100,13 +101,13 @@ final class EngineCases {
                 System.setProperty(DRIVER, before);
             }
         }
-        return hostCase(0, Clock.SUBMISSION, launcher(device, withArguments), rivals);
+        return hostCase(0, Clock.SUBMISSION, launcher(bench, device, withArguments), rivals);
     }
 
-    private static IntConsumer launcher(CudaDevice device, boolean withArguments) {
-        Kernel kernel =
-                device.load("launches", ptx())
-                        .kernel(withArguments ? "twelve_arguments" : "null_kernel");
+    private static IntConsumer launcher(Workbench bench, CudaDevice device, boolean withArguments) {
+        Program program = device.load("launches", ptx());
+        bench.closeLater(program);
+        Kernel kernel = program.kernel(withArguments ? "twelve_arguments" : "null_kernel");
         if (!withArguments) {
             return _ -> kernel.begin().launch(1, 32);
         }
@@ -136,7 +137,7 @@ final class EngineCases {
     static PreparedCase replay(Case work, Workbench bench) {
         CudaDevice device = cuda(bench);
         int launches = work.integer("launches");
-        IntConsumer launcher = launcher(device, true);
+        IntConsumer launcher = launcher(bench, device, true);
         Replay replay =
                 device.record(() -> {
                     for (int i = 0; i < launches; i++) {

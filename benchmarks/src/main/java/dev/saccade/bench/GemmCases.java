@@ -143,7 +143,6 @@ final class GemmCases {
                         Sum g = product(shape, x, gate, row, column);
                         Sum u = product(shape, x, up, row, column);
                         double exact = Formulas.silu(g.exact) * u.exact;
-                        // Gate and up are rounded to the activations' type where they are kept.
                         Workbench.require(
                                 "y[%d, %d]".formatted(row, column),
                                 dtype,
@@ -152,7 +151,7 @@ final class GemmCases {
                                 Math.abs(exact)
                                         + g.magnitude * Math.abs(u.exact)
                                         + u.magnitude * Math.abs(g.exact),
-                                ACCUMULATION + (dtype == DType.BF16 ? 0x1p-8 : 0));
+                                ACCUMULATION);
                     }
                 },
                 null);

@@ -175,7 +175,7 @@ final class NormCases {
                     bench.reset(dx);
                     bench.reset(dWeight);
                 },
-                () -> compareBackward(rows, false, weight, dy, dx, dWeight, null),
+                () -> compareBackward(rows, weight, dy, null, rstd, dx, dWeight, null),
                 null);
     }
 
@@ -225,42 +225,53 @@ final class NormCases {
                     bench.reset(dWeight);
                     bench.reset(dBias);
                 },
-                () -> compareBackward(rows, true, weight, dy, dx, dWeight, dBias),
+                () -> compareBackward(rows, weight, dy, mean, rstd, dx, dWeight, dBias),
                 null);
     }
 
     private static void compareBackward(
             Rows rows,
-            boolean centered,
             Operand weight,
             Operand dy,
+            @Nullable Operand mean,
+            Operand rstd,
             Operand dx,
             Operand dWeight,
             @Nullable Operand dBias) {
         int width = rows.width;
+        // The statistics as the forward kernel left them; those of the sampled rows are checked.
+        float[] rstds = rows.bench.read(rstd.set(0), 0, rows.rows);
+        float[] means =
+                mean == null ? new float[rows.rows] : rows.bench.read(mean.set(0), 0, rows.rows);
         for (int sample = 0; sample < SAMPLES; sample++) {
             int row = sample == 0 ? rows.rows - 1 : (int) rows.bench.draw((long) rows.rows);
-            double mean = centered ? rows.mean(row) : 0;
-            double rstd = rows.rstd(row, mean);
+            double center = mean == null ? 0 : rows.mean(row);
+            double scale = rows.rstd(row, center);
+            Workbench.require("rstd[" + row + "]", DType.F32, rstds[row], scale, scale, ARITHMETIC);
+            Workbench.require(
+                    "mean[" + row + "]", DType.F32, means[row], center, 1 / scale, ARITHMETIC);
             double gradients = 0;
             double products = 0;
             for (int i = 0; i < width; i++) {
                 double g = dy.value((long) row * width + i) * weight.value(i);
                 gradients += g;
-                products += g * (rows.x.value((long) row * width + i) - mean) * rstd;
+                products += g * (rows.x.value((long) row * width + i) - center) * scale;
             }
             float[] got = rows.bench.read(dx.set(0), (long) row * width, width);
             for (int i = 0; i < width; i++) {
                 double g = dy.value((long) row * width + i) * weight.value(i);
-                double xHat = (rows.x.value((long) row * width + i) - mean) * rstd;
+                double xHat = (rows.x.value((long) row * width + i) - center) * scale;
                 double exact =
-                        rstd * (g - (centered ? gradients / width : 0) - xHat * products / width);
+                        scale
+                                * (g
+                                        - (mean == null ? 0 : gradients / width)
+                                        - xHat * products / width);
                 Workbench.require(
                         "dx[%d, %d]".formatted(row, i),
                         rows.dtype,
                         got[i],
                         exact,
-                        rstd * (Math.abs(g) + 1 + Math.abs(xHat)),
+                        scale * (Math.abs(g) + 1 + Math.abs(xHat)),
                         ARITHMETIC);
             }
         }
@@ -270,8 +281,7 @@ final class NormCases {
         double weightMagnitude = 0;
         double biasMagnitude = 0;
         for (int row = 0; row < rows.rows; row++) {
-            double mean = centered ? rows.mean(row) : 0;
-            double xHat = (rows.x.value((long) row * width + column) - mean) * rows.rstd(row, mean);
+            double xHat = (rows.x.value((long) row * width + column) - means[row]) * rstds[row];
             double g = dy.value((long) row * width + column);
             weightSum += g * xHat;
             biasSum += g;

@@ -207,7 +207,8 @@ final class PointwiseCases {
                 null);
     }
 
-    /// `op=adamw count`: one step, all F32.
+    /// `op=adamw count [rounded=bf16]`: one step, all F32; `rounded` also writes a copy of the new
+    /// weights.
     static PreparedCase adamW(Case work, Workbench bench) {
         Optimizer optimizer = Optimizer.on(bench.device());
         int count = work.integer("count");
@@ -215,10 +216,12 @@ final class PointwiseCases {
         Operand gradient = bench.normal(DType.F32, count, 1);
         Operand first = bench.normal(DType.F32, count, 1);
         Operand second = bench.zeros(DType.F32, count, 1);
+        boolean rounds = work.parameters().containsKey("rounded");
+        Operand rounded = bench.empty(DType.BF16, rounds ? count : 1, 1);
         Optimizer.AdamW options = new Optimizer.AdamW(1e-3f, 0.9f, 0.95f, 1e-8f, 0.05f, 10, 0.5f);
         return PreparedCase.of(
                 0,
-                28.0 * count, // w, g, m, v in; w, m, v out
+                (rounds ? 30.0 : 28.0) * count, // w, g, m, v in; w, m, v and the copy out
                 1,
                 _ ->
                         optimizer.adamW(
@@ -228,29 +231,31 @@ final class PointwiseCases {
                                 gradient.set(0),
                                 first.set(0),
                                 second.set(0),
-                                null),
+                                rounds ? rounded.set(0) : null),
                 () -> {
                     bench.reset(weight);
                     bench.reset(first);
                     bench.reset(second);
                 },
-                () ->
-                        compare(
-                                bench,
-                                "weight",
-                                weight,
-                                i -> {
-                                    double g = options.gradientScale() * gradient.value(i);
-                                    double m =
-                                            options.beta1() * first.value(i)
-                                                    + (1 - options.beta1()) * g;
-                                    double v = (1 - options.beta2()) * g * g;
-                                    double mHat = m / (1 - Math.pow(options.beta1(), 10));
-                                    double vHat = v / (1 - Math.pow(options.beta2(), 10));
-                                    double lr = options.learningRate();
-                                    return weight.value(i) * (1 - lr * options.weightDecay())
-                                            - lr * mHat / (Math.sqrt(vHat) + options.eps());
-                                }),
+                () -> {
+                    LongToDoubleFunction exact =
+                            i -> {
+                                double g = options.gradientScale() * gradient.value(i);
+                                double m =
+                                        options.beta1() * first.value(i)
+                                                + (1 - options.beta1()) * g;
+                                double v = (1 - options.beta2()) * g * g;
+                                double mHat = m / (1 - Math.pow(options.beta1(), 10));
+                                double vHat = v / (1 - Math.pow(options.beta2(), 10));
+                                double lr = options.learningRate();
+                                return weight.value(i) * (1 - lr * options.weightDecay())
+                                        - lr * mHat / (Math.sqrt(vHat) + options.eps());
+                            };
+                    compare(bench, "weight", weight, exact);
+                    if (rounds) {
+                        compare(bench, "rounded", rounded, exact);
+                    }
+                },
                 null);
     }
 }
