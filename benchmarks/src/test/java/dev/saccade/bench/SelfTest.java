@@ -1,7 +1,7 @@
 package dev.saccade.bench;
 
-import static org.junit.platform.engine.discovery.ClassNameFilter.includeClassNamePatterns;
 import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClasspathRoots;
+import static org.junit.platform.launcher.MethodFilter.includeMethodNamePatterns;
 
 import java.io.PrintStream;
 import java.nio.file.Path;
@@ -39,7 +39,7 @@ public final class SelfTest implements TestExecutionListener {
             machine's devices, and prints a table: passed, failed and skipped by device and type.
 
                   --device DEVICE  Only this device (default: all there are).
-                  --only PATTERN   Only the test classes whose name contains this regular expression.
+                  --only PATTERN   Only the tests whose Class.method contains this regular expression.
                   --failures N     Show at most N failures in full (default: 10).
               -h, --help           Show this help and exit.
             """;
@@ -145,7 +145,7 @@ public final class SelfTest implements TestExecutionListener {
                 LauncherDiscoveryRequestBuilder.request()
                         .selectors(selectClasspathRoots(roots()))
                         .filters(
-                                includeClassNamePatterns("dev\\.saccade\\..*(" + only + ").*"),
+                                includeMethodNamePatterns(".*(" + only + ").*"),
                                 TagFilter.includeTags("device"))
                         .build();
         long start = System.nanoTime();
