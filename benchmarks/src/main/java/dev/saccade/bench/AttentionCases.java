@@ -51,6 +51,12 @@ final class AttentionCases {
             return rows() * shape.heads();
         }
 
+        /// Bytes of so many tensors like q, as many like k, and the statistics.
+        long bytes(int tensors) {
+            return (long) tensors * dtype.bytes() * (queryElements() + keyElements())
+                    + Float.BYTES * statistics();
+        }
+
         Attention.Sequences sequences() {
             return new Attention.Sequences(
                     starts(queries), lengths(queries), starts(keys), lengths(keys));
@@ -167,9 +173,7 @@ final class AttentionCases {
         Extents extents = Extents.self(work, bench);
         Attention.Sequences sequences = extents.sequences();
         DType dtype = extents.dtype;
-        long bytes =
-                dtype.bytes() * 2 * (extents.queryElements() + extents.keyElements())
-                        + 4 * extents.statistics();
+        long bytes = extents.bytes(2);
         int sets = bench.sets(bytes);
         Operand q = bench.normal(dtype, extents.queryElements(), sets);
         Operand k = bench.normal(dtype, extents.keyElements(), sets);
@@ -179,7 +183,7 @@ final class AttentionCases {
         Operand none = bench.empty(DType.F32, 1, 1);
         return PreparedCase.of(
                 extents.flops(),
-                bytes,
+                (double) bytes,
                 sets,
                 set ->
                         attention.forward(
@@ -225,9 +229,7 @@ final class AttentionCases {
         Attention attention = Attention.on(bench.device());
         Extents extents = Extents.of(work, bench, true, 1, work.integer("keys"));
         DType dtype = extents.dtype;
-        long bytes =
-                dtype.bytes() * 2 * (extents.queryElements() + extents.keyElements())
-                        + 4 * extents.statistics();
+        long bytes = extents.bytes(2);
         int sets = bench.sets(bytes);
         Operand q = bench.normal(dtype, extents.queryElements(), sets);
         Operand k = bench.normal(dtype, extents.keyElements(), sets);
@@ -239,7 +241,7 @@ final class AttentionCases {
         Span keyLength = bench.integers(sequences.keyLength());
         return PreparedCase.of(
                 extents.flops(),
-                bytes,
+                (double) bytes,
                 sets,
                 set ->
                         attention.decode(
@@ -266,9 +268,7 @@ final class AttentionCases {
         Extents extents = Extents.self(work, bench);
         Attention.Sequences sequences = extents.sequences();
         DType dtype = extents.dtype;
-        long bytes =
-                dtype.bytes() * 4 * (extents.queryElements() + extents.keyElements())
-                        + 4 * extents.statistics();
+        long bytes = extents.bytes(4);
         int sets = bench.sets(bytes);
         Operand q = bench.normal(dtype, extents.queryElements(), sets);
         Operand k = bench.normal(dtype, extents.keyElements(), sets);
@@ -292,7 +292,7 @@ final class AttentionCases {
         Gradients gradients = new Gradients(extents, q, k, v, dO, o, lse);
         return PreparedCase.of(
                 BACKWARD * extents.flops(),
-                bytes,
+                (double) bytes,
                 sets,
                 set ->
                         attention.backward(
