@@ -135,11 +135,10 @@ __device__ __forceinline__ float silu(float x) { return __fdiv_rn(x, logistic_di
 
 // Reports an operand that can't be used; see CudaDevice.faultAddress().
 __device__ __forceinline__ void report_fault(int* fault, int kind, int first, int second, int third) {
-  if (atomicCAS_system(fault, 0, kind) == 0) {
+  if (atomicCAS(fault, 0, kind) == 0) {
     fault[1] = first;
     fault[2] = second;
     fault[3] = third;
-    __threadfence_system();
   }
 }
 

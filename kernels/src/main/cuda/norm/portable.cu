@@ -3,21 +3,29 @@
 // the width and the type alone, and every sum over a row is the threads' own sums in order, then a fixed
 // tree: a row's bits depend on the row alone. Rows that 16-byte accesses can't reach are loaded
 // element by element into the same places.
-#include "column_sums.cuh"
+//
+// The gradients of weight and bias are sums over rows. The launcher cuts the rows into groups, by their
+// number and width alone; a group's rows are summed in one chain where a block shares a row, in WARPS
+// chains, of rows r mod WARPS, where a warp does, which are then added in order; the groups' sums are
+// merged in a fixed order, too.
 #include "numeric.cuh"
 
 using namespace saccade;
 
 namespace {
 
-// Rows that a block of the kernels with a warp for each row handles.
+// Rows that a block of the kernels with a warp for each row has under way, and chains of a group's sums there.
 constexpr int WARPS = 4;
-
-// Rows that the sums over rows add up in one chain; the chains are merged in a fixed order.
-constexpr int ROWS = 16;
 
 // The most threads of a row's block that has the sums in registers, too.
 constexpr int SUMS_THREADS = 256;
+
+// Threads of a block of the kernel of sums alone.
+constexpr int COLUMN_THREADS = 256;
+
+// Groups that the merge adds up at once, a warp's each, of 32 columns.
+constexpr int MERGE_LANES = 32;
+constexpr int MERGE_THREADS = 32 * MERGE_LANES;
 
 // What all rows need again and again stays in the first-level cache; rows pass by it.
 template <typename T> __device__ __forceinline__ Pack<T> load_passing(const T* from) {
@@ -50,6 +58,37 @@ template <bool BLOCK> struct Place {
     }
   }
 };
+
+// The sums of a row's products and, where asked for, terms. In a block all warps meet once: rows that follow
+// each other must use different scratch.
+template <bool TWO, bool BLOCK>
+__device__ __forceinline__ void row_sums(float& products, float& terms, float (&scratch)[2][32]) {
+  products = warp_sum(products);
+  if constexpr (TWO) terms = warp_sum(terms);
+  if constexpr (BLOCK) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    if (lane == 0) {
+      scratch[0][warp] = products;
+      if constexpr (TWO) scratch[1][warp] = terms;
+    }
+    __syncthreads();
+    products = warp_sum(lane < warps ? scratch[0][lane] : 0.0f);
+    if constexpr (TWO) terms = warp_sum(lane < warps ? scratch[1][lane] : 0.0f);
+  }
+}
+
+// Copies 16 bytes to shared memory while the thread goes on; copies are waited for in groups.
+__device__ __forceinline__ void copy_ahead(uint4* to, const void* from) {
+  const unsigned address = unsigned(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+}
+
+__device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until all but the newest PENDING groups have arrived.
+template <int PENDING> __device__ __forceinline__ void wait_groups() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
 
 // Up to a pack of a row from element `first` on, zeros behind its end.
 template <typename T>
@@ -173,30 +212,64 @@ __device__ __forceinline__ void forward(
   }
 }
 
-// One row's gradient. With n = (x - mean) * rstd and g = dy * weight: dx = rstd * (g - mean(g) - n * mean(g * n)),
-// without the term mean(g) where the norm takes no mean off.
-template <bool CENTRED, typename T, int PACKS, bool BLOCK>
-__device__ __forceinline__ void backward_row(
-    const Place<BLOCK>& place, int width, Pack<T> (&packs)[PACKS], Pack<T> (&upstream)[PACKS],
-    const T* weight, float mean, float rstd, T* dx, bool vector, float* scratch) {
-  constexpr int SIZE = Pack<T>::SIZE;
-  float sum = 0.0f, products = 0.0f;
+// A row's gradient. With n = (x - mean) * rstd and g = dy * weight: dx = rstd * (g - mean(g) - n * mean(g * n)),
+// without the term mean(g) where the norm takes no mean off. First what a pack adds to the sums; `each(j, n, dy)`
+// sees every element.
+template <bool CENTRED, typename T, typename Each>
+__device__ __forceinline__ void add_terms(
+    const Pack<T>& x, const Pack<T>& dy, const Pack<T>& weight, float mean, float rstd, float& products,
+    float& terms, Each each) {
+#pragma unroll
+  for (int j = 0; j < Pack<T>::SIZE; j++) {
+    const float n = normalised(to_float(x.element[j]), mean, rstd);
+    const float upstream = to_float(dy.element[j]);
+    const float g = __fmul_rn(upstream, to_float(weight.element[j]));
+    products = __fmaf_rn(g, n, products);
+    if constexpr (CENTRED) terms = __fadd_rn(terms, g);
+    each(j, n, upstream);
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ Pack<T> gradient(
+    const Pack<T>& x, const Pack<T>& dy, const Pack<T>& weight, float mean, float rstd, float slope,
+    float offset) {
+  Pack<T> result;
+#pragma unroll
+  for (int j = 0; j < Pack<T>::SIZE; j++) {
+    const float n = normalised(to_float(x.element[j]), mean, rstd);
+    const float g = __fmul_rn(to_float(dy.element[j]), to_float(weight.element[j]));
+    result.element[j] =
+        from_float<T>(__fmul_rn(__fmaf_rn(n, -slope, __fsub_rn(g, offset)), rstd));
+  }
+  return result;
+}
+
+template <typename T, int PACKS, bool BLOCK, bool CENTRED>
+__device__ __forceinline__ void backward(
+    int rows, int width, const T* x, const T* weight, const float* means, const float* rstds,
+    const T* dy, T* dx, bool vector) {
+  __shared__ float scratch[2][32];
+  const Place<BLOCK> place;
+  if (place.row >= rows) return;
+  const long long shift = (long long)place.row * width;
+  Pack<T> packs[PACKS], upstream[PACKS];
+  load_row(packs, x + shift, width, place, vector);
+  load_row(upstream, dy + shift, width, place, vector);
+  const float mean = CENTRED ? means[place.row] : 0.0f, rstd = rstds[place.row];
+  float products = 0.0f, terms = 0.0f;
 #pragma unroll
   for (int k = 0; k < PACKS; k++) {
     const int first = place.template first<T>(k);
     if (first < width) {
       const Pack<T> factor = load_part(weight, first, width, vector);
-#pragma unroll
-      for (int j = 0; j < SIZE; j++) {
-        const float n = normalised(to_float(packs[k].element[j]), mean, rstd);
-        const float g = __fmul_rn(to_float(upstream[k].element[j]), to_float(factor.element[j]));
-        products = __fmaf_rn(g, n, products);
-        if constexpr (CENTRED) sum = __fadd_rn(sum, g);
-      }
+      add_terms<CENTRED>(
+          packs[k], upstream[k], factor, mean, rstd, products, terms, [](int, float, float) {});
     }
   }
-  const float slope = __fdiv_rn(place.sum(products, scratch), float(width));
-  const float offset = CENTRED ? __fdiv_rn(place.sum(sum, scratch), float(width)) : 0.0f;
+  row_sums<CENTRED, BLOCK>(products, terms, scratch);
+  const float slope = __fdiv_rn(products, float(width));
+  const float offset = CENTRED ? __fdiv_rn(terms, float(width)) : 0.0f;
   stay_packed(packs);
   stay_packed(upstream);
 #pragma unroll
@@ -204,46 +277,31 @@ __device__ __forceinline__ void backward_row(
     const int first = place.template first<T>(k);
     if (first < width) {
       const Pack<T> factor = load_part(weight, first, width, vector);
-      Pack<T> result;
-#pragma unroll
-      for (int j = 0; j < SIZE; j++) {
-        const float n = normalised(to_float(packs[k].element[j]), mean, rstd);
-        const float g = __fmul_rn(to_float(upstream[k].element[j]), to_float(factor.element[j]));
-        result.element[j] =
-            from_float<T>(__fmul_rn(__fmaf_rn(n, -slope, __fsub_rn(g, offset)), rstd));
-      }
-      store_part(dx, first, width, vector, result);
+      store_part(
+          dx + shift, first, width, vector,
+          gradient(packs[k], upstream[k], factor, mean, rstd, slope, offset));
     }
   }
 }
 
-template <typename T, int PACKS, bool BLOCK, bool CENTRED>
-__device__ __forceinline__ void backward(
-    int rows, int width, const T* x, const T* weight, const float* means, const float* rstds,
-    const T* dy, T* dx, bool vector) {
-  __shared__ float scratch[32];
-  const Place<BLOCK> place;
-  if (place.row >= rows) return;
-  const long long shift = (long long)place.row * width;
-  Pack<T> packs[PACKS], upstream[PACKS];
-  load_row(packs, x + shift, width, place, vector);
-  load_row(upstream, dy + shift, width, place, vector);
-  const float mean = CENTRED ? means[place.row] : 0.0f;
-  backward_row<CENTRED>(
-      place, width, packs, upstream, weight, mean, rstds[place.row], dx + shift, vector, scratch);
-}
-
-// As above for a group of ROWS rows by the same threads, which also sum dWeight's terms, dy * n, and dBias's, dy: one
-// chain over the group's rows for each column. partial is [groups][sums][width]. For packed rows only.
-template <typename T, int PACKS, bool BLOCK, bool CENTRED>
+// As above for a group of rows (blockIdx.x) by one block, which also sums dWeight's terms, dy * n, and dBias's,
+// dy, in registers. For packed rows only. Each thread has its packs of x and dy of the next STAGES - 1 rows on the
+// way to shared memory, where nobody else looks at them: memory is kept busy while the threads of a row meet.
+// Dynamic shared memory: [STAGES][2][PACKS][threads] packs. partial is [groups][sums][width].
+template <typename T, int PACKS, int STAGES, bool BLOCK, bool CENTRED>
 __device__ __forceinline__ void backward_sums(
-    int rows, int width, const T* x, const T* weight, const float* means, const float* rstds,
+    int rows, int width, int group, const T* x, const T* weight, const float* means, const float* rstds,
     const T* dy, T* dx, float* partial) {
-  constexpr int SIZE = Pack<T>::SIZE, SUMS = CENTRED ? 2 : 1;
-  __shared__ float scratch[32];
+  constexpr int SIZE = Pack<T>::SIZE, SUMS = CENTRED ? 2 : 1, CHAINS = BLOCK ? 1 : WARPS;
+  extern __shared__ uint4 ring[];
+  __shared__ float scratch[2][2][32];
   const Place<BLOCK> place;
-  const int first_row = place.row * ROWS, end = min(rows, first_row + ROWS);
-  if (first_row >= rows) return;
+  const int chain = BLOCK ? 0 : threadIdx.x / 32;
+  const int first_row = int(blockIdx.x) * group + chain;
+  const int end = min(rows, int(blockIdx.x) * group + group);
+  const int pitch = BLOCK ? int(blockDim.x) : 32 * WARPS;
+  uint4* const slots = ring + threadIdx.x;
+
   float sums[SUMS][PACKS][SIZE];
 #pragma unroll
   for (int s = 0; s < SUMS; s++) {
@@ -253,69 +311,173 @@ __device__ __forceinline__ void backward_sums(
       for (int j = 0; j < SIZE; j++) sums[s][k][j] = 0.0f;
     }
   }
-#pragma unroll 1
-  for (int row = first_row; row < end; row++) {
-    const long long shift = (long long)row * width;
-    Pack<T> packs[PACKS], upstream[PACKS];
-    load_row(packs, x + shift, width, place, true);
-    load_row(upstream, dy + shift, width, place, true);
-    const float mean = CENTRED ? means[row] : 0.0f, rstd = rstds[row];
+  Pack<T> factor[PACKS];
+  load_row(factor, weight, width, place, true);
+
+  const auto fetch = [&](int row, int stage) {
+    if (row < end) {
+      const long long shift = (long long)row * width;
+      uint4* const to = slots + stage * 2 * PACKS * pitch;
 #pragma unroll
-    for (int k = 0; k < PACKS; k++) {
-#pragma unroll
-      for (int j = 0; j < SIZE; j++) {
-        const float g = to_float(upstream[k].element[j]);
-        const float n = normalised(to_float(packs[k].element[j]), mean, rstd);
-        sums[0][k][j] = __fmaf_rn(g, n, sums[0][k][j]);
-        if constexpr (CENTRED) sums[1][k][j] = __fadd_rn(sums[1][k][j], g);
+      for (int k = 0; k < PACKS; k++) {
+        const int first = place.template first<T>(k);
+        if (first < width) {
+          copy_ahead(to + k * pitch, x + shift + first);
+          copy_ahead(to + (PACKS + k) * pitch, dy + shift + first);
+        }
       }
     }
-    stay_packed(packs);
-    stay_packed(upstream);
-    backward_row<CENTRED>(
-        place, width, packs, upstream, weight, mean, rstd, dx + shift, true, scratch);
+    end_group();
+  };
+#pragma unroll
+  for (int s = 0; s < STAGES - 1; s++) fetch(first_row + s * CHAINS, s);
+
+  float next_mean = 0.0f, next_rstd = 0.0f;
+  if (first_row < end) {
+    if constexpr (CENTRED) next_mean = means[first_row];
+    next_rstd = rstds[first_row];
+  }
+  int stage = 0, parity = 0;
+#pragma unroll 1
+  for (int row = first_row; row < end; row += CHAINS) {
+    wait_groups<STAGES - 2>();
+    fetch(row + (STAGES - 1) * CHAINS, stage == 0 ? STAGES - 1 : stage - 1);
+    const float mean = next_mean, rstd = next_rstd;
+    if (row + CHAINS < end) {
+      if constexpr (CENTRED) next_mean = means[row + CHAINS];
+      next_rstd = rstds[row + CHAINS];
+    }
+    const uint4* const from = slots + stage * 2 * PACKS * pitch;
+    const auto pack = [&](int k) { return *reinterpret_cast<const Pack<T>*>(from + k * pitch); };
+    float products = 0.0f, terms = 0.0f;
+    stay_packed(factor);
+#pragma unroll
+    for (int k = 0; k < PACKS; k++) {
+      if (place.template first<T>(k) < width) {
+        add_terms<CENTRED>(
+            pack(k), pack(PACKS + k), factor[k], mean, rstd, products, terms,
+            [&](int j, float n, float upstream) {
+              sums[0][k][j] = __fmaf_rn(upstream, n, sums[0][k][j]);
+              if constexpr (CENTRED) sums[1][k][j] = __fadd_rn(sums[1][k][j], upstream);
+            });
+      }
+    }
+    row_sums<CENTRED, BLOCK>(products, terms, scratch[parity]);
+    const float slope = __fdiv_rn(products, float(width));
+    const float offset = CENTRED ? __fdiv_rn(terms, float(width)) : 0.0f;
+    stay_packed(factor);
+    T* const to = dx + (long long)row * width;
+#pragma unroll
+    for (int k = 0; k < PACKS; k++) {
+      const int first = place.template first<T>(k);
+      if (first < width) {
+        store_pack(
+            to + first,
+            gradient(pack(k), pack(PACKS + k), factor[k], mean, rstd, slope, offset));
+      }
+    }
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
+    parity ^= 1;
+  }
+
+  float* const result = partial + (long long)blockIdx.x * SUMS * width;
+  float* const mine = BLOCK ? result : reinterpret_cast<float*>(ring) + chain * SUMS * width;
+  if constexpr (!BLOCK) {
+    wait_groups<0>();
+    __syncthreads();
   }
 #pragma unroll
   for (int s = 0; s < SUMS; s++) {
-    float* const to = partial + ((long long)place.row * SUMS + s) * width;
 #pragma unroll
     for (int k = 0; k < PACKS; k++) {
       const int first = place.template first<T>(k);
       if (first < width) {
 #pragma unroll
         for (int j = 0; j < SIZE; j += 4) {
-          *reinterpret_cast<float4*>(to + first + j) = make_float4(
+          *reinterpret_cast<float4*>(mine + s * width + first + j) = make_float4(
               sums[s][k][j], sums[s][k][j + 1], sums[s][k][j + 2], sums[s][k][j + 3]);
         }
       }
     }
   }
+  if constexpr (!BLOCK) {
+    __syncthreads();
+    const float* const chains = reinterpret_cast<const float*>(ring);
+    for (int i = threadIdx.x; i < SUMS * width; i += 32 * WARPS) {
+      float sum = chains[i];
+#pragma unroll
+      for (int c = 1; c < CHAINS; c++) sum = __fadd_rn(sum, chains[c * SUMS * width + i]);
+      result[i] = sum;
+    }
+  }
 }
 
 // The same chains by a thread for each column (blockIdx.y) of a group (blockIdx.x).
-template <typename T, bool CENTRED>
+template <typename T, bool CENTRED, int CHAINS>
 __device__ __forceinline__ void column_sums(
-    int rows, int width, const T* x, const float* means, const float* rstds, const T* dy, float* partial) {
-  constexpr int SUMS = CENTRED ? 2 : 1;
+    int rows, int width, int group, const T* x, const float* means, const float* rstds, const T* dy,
+    float* partial) {
+  constexpr int SUMS = CENTRED ? 2 : 1, AHEAD = 8;
   const int column = int(blockIdx.y) * COLUMN_THREADS + int(threadIdx.x);
   if (column >= width) return;
-  const int first_row = int(blockIdx.x) * ROWS, count = min(rows - first_row, ROWS);
+  const int first_row = int(blockIdx.x) * group, count = min(rows - first_row, group);
   const T* const from = x + (long long)first_row * width + column;
   const T* const upstream = dy + (long long)first_row * width + column;
-  float weight = 0.0f, bias = 0.0f;
+  float weight[CHAINS], bias[CHAINS];
 #pragma unroll
-  for (int r = 0; r < ROWS; r++) {
-    if (r < count) {
-      const float g = to_float(upstream[(long long)r * width]);
-      const float mean = CENTRED ? means[first_row + r] : 0.0f;
-      const float value = to_float(from[(long long)r * width]);
-      weight = __fmaf_rn(g, normalised(value, mean, rstds[first_row + r]), weight);
-      bias = __fadd_rn(bias, g);
+  for (int c = 0; c < CHAINS; c++) weight[c] = bias[c] = 0.0f;
+#pragma unroll 1
+  for (int base = 0; base < count; base += AHEAD) {
+    T values[AHEAD], gradients[AHEAD];
+#pragma unroll
+    for (int r = 0; r < AHEAD; r++) {
+      if (base + r < count) {
+        values[r] = from[(long long)(base + r) * width];
+        gradients[r] = upstream[(long long)(base + r) * width];
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < AHEAD; r++) {
+      if (base + r < count) {
+        const int row = first_row + base + r;
+        const float g = to_float(gradients[r]), mean = CENTRED ? means[row] : 0.0f;
+        const float n = normalised(to_float(values[r]), mean, rstds[row]);
+        weight[r % CHAINS] = __fmaf_rn(g, n, weight[r % CHAINS]);
+        bias[r % CHAINS] = __fadd_rn(bias[r % CHAINS], g);
+      }
     }
   }
+#pragma unroll
+  for (int c = 1; c < CHAINS; c++) {
+    weight[0] = __fadd_rn(weight[0], weight[c]);
+    bias[0] = __fadd_rn(bias[0], bias[c]);
+  }
   float* const to = partial + (long long)blockIdx.x * SUMS * width + column;
-  to[0] = weight;
-  if constexpr (CENTRED) to[width] = bias;
+  to[0] = weight[0];
+  if constexpr (CENTRED) to[width] = bias[0];
+}
+
+// Merges the groups' sums of 32 columns (blockIdx.x) and adds them to sum blockIdx.y, where there is one: groups
+// g mod MERGE_LANES in order by each warp, the warps' sums by a fixed tree.
+template <int SUMS>
+__device__ __forceinline__ void merge(
+    int groups, int width, const float* partial, float* d_weight, float* d_bias) {
+  __shared__ float lanes[MERGE_LANES][33];
+  float* const target = blockIdx.y == 0 ? d_weight : d_bias;
+  if (target == nullptr) return;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int base = int(blockIdx.x) * 32;
+  float sum = 0.0f;
+  if (base + lane < width) {
+#pragma unroll 16
+    for (int g = warp; g < groups; g += MERGE_LANES) {
+      sum = __fadd_rn(sum, partial[((long long)g * SUMS + blockIdx.y) * width + base + lane]);
+    }
+  }
+  lanes[warp][lane] = sum;
+  __syncthreads();
+  sum = warp_sum(lanes[lane][warp]);
+  if (lane == 0 && base + warp < width) target[base + warp] = __fadd_rn(target[base + warp], sum);
 }
 
 }  // namespace
@@ -333,33 +495,39 @@ __device__ __forceinline__ void column_sums(
     backward<T, PACKS, BLOCK, CENTRED>(rows, width, x, weight, mean, rstd, dy, dx, vector);            \
   }
 
-#define SUMS(KIND, NAME, T, PACKS, BLOCK, THREADS, CENTRED)                                            \
+#define SUMS(KIND, NAME, T, PACKS, STAGES, BLOCK, THREADS, CENTRED)                                    \
   extern "C" __global__ void __launch_bounds__(THREADS) KIND##_backward_sums_##NAME(                   \
-      int rows, int width, const T* x, const T* weight, const float* mean, const float* rstd,          \
-      const T* dy, T* dx, float* partial) {                                                            \
-    backward_sums<T, PACKS, BLOCK, CENTRED>(rows, width, x, weight, mean, rstd, dy, dx, partial);      \
+      int rows, int width, int group, const T* x, const T* weight, const float* mean,                  \
+      const float* rstd, const T* dy, T* dx, float* partial) {                                         \
+    backward_sums<T, PACKS, STAGES, BLOCK, CENTRED>(                                                   \
+        rows, width, group, x, weight, mean, rstd, dy, dx, partial);                                   \
   }
 
+// The launcher knows the stages, too.
 #define TYPE(KIND, NAME, T, CENTRED)                                                                   \
   NORM(KIND, lane_##NAME, T, 1, false, 32 * WARPS, CENTRED)                                            \
   NORM(KIND, warp_##NAME, T, 4, false, 32 * WARPS, CENTRED)                                            \
   NORM(KIND, block_##NAME, T, 4, true, 512, CENTRED)                                                   \
-  SUMS(KIND, lane_##NAME, T, 1, false, 32 * WARPS, CENTRED)                                            \
-  SUMS(KIND, warp_##NAME, T, 4, false, 32 * WARPS, CENTRED)                                            \
-  SUMS(KIND, block_##NAME, T, 4, true, SUMS_THREADS, CENTRED)                                          \
+  SUMS(KIND, lane_##NAME, T, 1, 4, false, 32 * WARPS, CENTRED)                                         \
+  SUMS(KIND, warp_##NAME, T, 4, 3, false, 32 * WARPS, CENTRED)                                         \
+  SUMS(KIND, block_##NAME, T, 4, 3, true, SUMS_THREADS, CENTRED)                                       \
   extern "C" __global__ void __launch_bounds__(COLUMN_THREADS) KIND##_columns_##NAME(                  \
-      int rows, int width, const T* x, const float* mean, const float* rstd, const T* dy,              \
-      float* partial) {                                                                                \
-    column_sums<T, CENTRED>(rows, width, x, mean, rstd, dy, partial);                                  \
+      int rows, int width, int group, int chains, const T* x, const float* mean, const float* rstd,    \
+      const T* dy, float* partial) {                                                                   \
+    if (chains == 1) {                                                                                 \
+      column_sums<T, CENTRED, 1>(rows, width, group, x, mean, rstd, dy, partial);                      \
+    } else {                                                                                           \
+      column_sums<T, CENTRED, WARPS>(rows, width, group, x, mean, rstd, dy, partial);                  \
+    }                                                                                                  \
   }
 
 // Narrow rows, with one pack a lane; a warp's rows; a block's rows.
 #define KERNELS(KIND, CENTRED)                                                                         \
   TYPE(KIND, f32, float, CENTRED)                                                                      \
   TYPE(KIND, bf16, bf16, CENTRED)                                                                      \
-  extern "C" __global__ void __launch_bounds__(COLUMN_THREADS) KIND##_merge(                           \
-      int row_blocks, int width, const float* partial, float* d_weight, float* d_bias) {               \
-    column_merge<CENTRED ? 2 : 1>(row_blocks, width, partial, d_weight, d_bias);                       \
+  extern "C" __global__ void __launch_bounds__(MERGE_THREADS) KIND##_merge(                            \
+      int groups, int width, const float* partial, float* d_weight, float* d_bias) {                   \
+    merge<CENTRED ? 2 : 1>(groups, width, partial, d_weight, d_bias);                                  \
   }
 
 KERNELS(layer_norm, true)

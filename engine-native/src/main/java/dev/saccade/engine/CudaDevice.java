@@ -21,6 +21,8 @@ import org.jspecify.annotations.Nullable;
 /// it.
 public final class CudaDevice implements Device {
     private static final int FAULT_INDEX = 1;
+    private static final int FAULT_NO_WORD = 2;
+    private static final long FAULT_BYTES = 4 * Integer.BYTES;
 
     /// How many devices a thread has open and on which ordinal: a thread has one current context.
     private static final ThreadLocal<Use> USE = ThreadLocal.withInitial(Use::new);
@@ -47,9 +49,11 @@ public final class CudaDevice implements Device {
         stream = new Stream(context);
         memory = new CudaMemory(context, stream.handle());
         staging = new CudaStaging(context, stream);
-        fault = new PinnedBuffer(context, 4 * Integer.BYTES);
+        fault = new PinnedBuffer(context, FAULT_BYTES);
         fault.segment().fill((byte) 0);
-        faultAddress = fault.deviceAddress();
+        context.check(context.driver.cuMemAlloc(context.out, FAULT_BYTES), "cuMemAlloc");
+        faultAddress = context.outLong();
+        clearFault();
     }
 
     /// Looks for CUDA devices; never throws.
@@ -227,16 +231,32 @@ public final class CudaDevice implements Device {
         return stream != null || own == null ? stream : own.getResourceAsStream(resource);
     }
 
-    /// The device address of an `int[4]` in host memory that kernels report a fault in: a kernel
-    /// that meets an operand it can't use writes {kind, first, second, third} with an atomic
-    /// compare-and-swap of element 0 from 0, writes nothing else, and returns. The next [#download]
-    /// or [#synchronize] throws it as an IndexOutOfBoundsException and clears it. Kind 1: index
-    /// `first` of a table of `second` rows.
+    /// The device address of an `int[4]` that kernels report a fault in: a kernel that meets an
+    /// operand it can't use writes {kind, first, second, third} with an atomic compare-and-swap of
+    /// element 0 from 0, writes nothing else, and returns. The next [#download] or [#synchronize]
+    /// throws it as an IndexOutOfBoundsException and clears it. Kind 1: index `first` of a table of
+    /// `second` rows; kind 2: row `first` of logits has no allowed word.
     public long faultAddress() {
         return faultAddress;
     }
 
-    /// Throws the fault that a kernel has reported, if any. All work has finished.
+    /// Brings the fault words to the host, behind all work so far.
+    private void fetchFault() {
+        context.check(
+                context.driver.cuMemcpyDtoHAsync(
+                        fault.segment(), faultAddress, FAULT_BYTES, stream.handle()),
+                "cuMemcpyDtoHAsync");
+    }
+
+    private void clearFault() {
+        context.check(
+                context.driver.cuMemsetD8Async(
+                        faultAddress, (byte) 0, FAULT_BYTES, stream.handle()),
+                "cuMemsetD8Async");
+    }
+
+    /// Throws the fault that a kernel has reported before [#fetchFault()], if any. All work up to
+    /// there has finished.
     private void throwFault() {
         MemorySegment words = fault.segment();
         int kind = words.get(ValueLayout.JAVA_INT, 0);
@@ -247,11 +267,16 @@ public final class CudaDevice implements Device {
         int second = words.get(ValueLayout.JAVA_INT, 8);
         int third = words.get(ValueLayout.JAVA_INT, 12);
         words.fill((byte) 0);
+        clearFault();
         throw new IndexOutOfBoundsException(
-                kind == FAULT_INDEX
-                        ? "index %d of a table of %d rows".formatted(first, second)
-                        : "a kernel on %s reports fault %d (%d, %d, %d)"
-                                .formatted(name(), kind, first, second, third));
+                switch (kind) {
+                    case FAULT_INDEX -> "index %d of a table of %d rows".formatted(first, second);
+                    case FAULT_NO_WORD ->
+                            "row %d of the logits has no allowed word".formatted(first);
+                    default ->
+                            "a kernel on %s reports fault %d (%d, %d, %d)"
+                                    .formatted(name(), kind, first, second, third);
+                });
     }
 
     @Override
@@ -302,6 +327,7 @@ public final class CudaDevice implements Device {
                     "cuMemcpyDtoHAsync");
             synchronize();
         } else {
+            fetchFault();
             staging.download(address, target, this::throwFault);
         }
     }
@@ -341,6 +367,8 @@ public final class CudaDevice implements Device {
 
     @Override
     public void synchronize() {
+        context.enterUnrecorded("a synchronisation");
+        fetchFault();
         stream.synchronize();
         throwFault();
     }
@@ -359,6 +387,7 @@ public final class CudaDevice implements Device {
         context.requireOwner();
         CudaDriver driver = context.driver;
         int _ = driver.cuStreamSynchronize(stream.handle());
+        int _ = driver.cuMemFree(faultAddress);
         memory.close();
         context.close();
         leave(driver, handle);

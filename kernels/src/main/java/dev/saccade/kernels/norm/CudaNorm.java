@@ -11,29 +11,48 @@ import dev.saccade.kernels.internal.TypedKernel;
 import org.jspecify.annotations.Nullable;
 
 /// LayerNorm and RMSNorm on CUDA. Width and type choose how many threads share a row, nothing else
-/// does. The gradients of weight and bias are partial sums over groups of 16 rows, merged in a
-/// fixed order; where they fit in registers, the kernel that computes dx makes them, so that x and
-/// dy are read once, else one of its own does, with the same bits.
+/// does. The gradients of weight and bias are partial sums over groups of rows, whose size follows
+/// from the number of rows and the width, merged in a fixed order; where they fit in registers, the
+/// kernel that computes dx makes them, so that x and dy are read once, else one of its own does,
+/// with the same bits.
 final class CudaNorm implements Norm {
     /// Packs of 16 bytes of a row that one thread keeps in registers, at most.
     private static final int PACKS = 4;
 
     private static final int WARP = 32;
 
-    /// Threads of a block whose warps have a row each.
-    private static final int WARPS_THREADS = 4 * WARP;
+    /// Warps of a block whose warps have a row each, and the chains of a group's sums there.
+    private static final int WARPS = 4;
+
+    private static final int WARPS_THREADS = WARPS * WARP;
 
     /// The most threads that can share a row.
     private static final int MOST_THREADS = 512;
 
-    /// Rows of a partial sum.
-    private static final int GROUP = 16;
+    /// Rows of a partial sum, at least.
+    private static final int SMALLEST_GROUP = 8;
+
+    /// Partial sums of a column, at most: three for each multiprocessor of an H100, where three
+    /// blocks have enough on the way. A constant, so that no device sums in an order of its own.
+    private static final int MOST_GROUPS = 3 * 132;
+
+    /// As many for rows of at most a pack for each lane, of which each block loads little.
+    private static final int MOST_NARROW_GROUPS = 8 * 132;
+
+    /// Rows of which a thread has its packs in shared memory or on the way there
+    /// (norm/portable.cu).
+    private static final int STAGES = 3;
+
+    private static final int NARROW_STAGES = 4;
 
     /// The most threads of a row's block that has the partial sums in registers, too.
     private static final int SUMS_THREADS = 256;
 
-    /// Threads of a block of the other kernels of sums (column_sums.cuh).
+    /// Threads of a block of the kernel of sums alone.
     private static final int COLUMN_THREADS = 256;
+
+    /// Threads of a block of the merge, which has a warp's width of columns.
+    private static final int MERGE_THREADS = 1024;
 
     private final CudaDevice device;
     private final Kind layerNorm;
@@ -194,29 +213,34 @@ final class CudaNorm implements Norm {
         boolean sums = rows > 0 && (toWeight != 0 || toBias != 0);
         boolean together = sums && to != 0 && packed && threads(dtype, width) <= SUMS_THREADS;
         if (sums) {
-            int groups = Grids.blocks(rows, GROUP);
+            int chains = packs(dtype, width) <= WARP * PACKS ? WARPS : 1;
+            int group = group(rows, dtype, width, chains);
+            int groups = Grids.blocks(rows, group);
             try (DeviceBuffer partial = device.allocate(4L * groups * width * kind.sums())) {
                 if (together) {
-                    Kernel kernel =
-                            kind.backwardSums()
-                                    .of(dtype, width)
-                                    .begin()
-                                    .int32(rows)
-                                    .int32(width)
-                                    .pointer(from)
-                                    .pointer(factor)
-                                    .pointer(means)
-                                    .pointer(rstds)
-                                    .pointer(upstream)
-                                    .pointer(to)
-                                    .pointer(partial.address());
-                    launchRows(kernel, groups, dtype, width);
+                    int threads = threads(dtype, width);
+                    kind.backwardSums()
+                            .of(dtype, width)
+                            .begin()
+                            .int32(rows)
+                            .int32(width)
+                            .int32(group)
+                            .pointer(from)
+                            .pointer(factor)
+                            .pointer(means)
+                            .pointer(rstds)
+                            .pointer(upstream)
+                            .pointer(to)
+                            .pointer(partial.address())
+                            .launch(groups, 1, 1, threads, ringBytes(dtype, width));
                 } else {
                     kind.columns()
                             .of(dtype)
                             .begin()
                             .int32(rows)
                             .int32(width)
+                            .int32(group)
+                            .int32(chains)
                             .pointer(from)
                             .pointer(means)
                             .pointer(rstds)
@@ -236,7 +260,7 @@ final class CudaNorm implements Norm {
                         .pointer(partial.address())
                         .pointer(toWeight)
                         .pointer(toBias)
-                        .launch(Grids.blocks(width, WARP), kind.sums(), 1, COLUMN_THREADS, 0);
+                        .launch(Grids.blocks(width, WARP), kind.sums(), 1, MERGE_THREADS, 0);
             }
         }
         // After the sums: dx may be dy.
@@ -277,7 +301,25 @@ final class CudaNorm implements Norm {
         return packs <= WARP * PACKS ? WARPS_THREADS : Grids.blocks(packs, WARP * PACKS) * WARP;
     }
 
-    /// Launches a kernel over rows or groups of them.
+    /// Whether a row has at most one pack for each lane of a warp.
+    private static boolean narrow(DType dtype, int width) {
+        return packs(dtype, width) <= WARP;
+    }
+
+    /// Rows of a partial sum: the same number for each of its chains.
+    private static int group(int rows, DType dtype, int width, int chains) {
+        int most = narrow(dtype, width) ? MOST_NARROW_GROUPS : MOST_GROUPS;
+        int each = Math.max(SMALLEST_GROUP, Grids.blocks(rows, most));
+        return Grids.blocks(each, chains) * chains;
+    }
+
+    /// Dynamic shared memory of the kernel that makes dx and the partial sums: x and dy by stages.
+    private static int ringBytes(DType dtype, int width) {
+        int packs = narrow(dtype, width) ? NARROW_STAGES : STAGES * PACKS;
+        return packs * 2 * 16 * threads(dtype, width);
+    }
+
+    /// Launches a kernel over rows.
     private static void launchRows(Kernel kernel, int rows, DType dtype, int width) {
         boolean warps = packs(dtype, width) <= WARP * PACKS;
         kernel.launch(

@@ -32,7 +32,8 @@ public interface Norm {
 
     /// LayerNorm backward. dx [rows, width] is written when not null; dWeight and dBias [width] are
     /// accumulated into, when not null: on the CPU row by row in order, on CUDA by partial sums
-    /// over groups of 16 rows, merged in a fixed order. dx may be dy.
+    /// over groups of rows, merged in a fixed order, where groups and order follow from the number
+    /// of rows, width and type alone. dx may be dy.
     void layerNormBackward(
             int rows,
             int width,
