@@ -143,7 +143,7 @@ final class DeviceTable {
 
     private static Device open(String name) {
         CudaProbe probe = CudaDevice.probe();
-        if (name.equals("cpu") || name.isEmpty() && !probe.usable()) {
+        if (name.equals("cpu") || (name.isEmpty() && !probe.usable())) {
             return HostDevice.open();
         }
         if (name.isEmpty() || name.equals("cuda")) {

@@ -144,7 +144,7 @@ final class EngineCases {
                         launcher.accept(i);
                     }
                 });
-        bench.closeLater(replay::close);
+        bench.closeLater(replay);
         IntConsumer one = _ -> replay.run();
         return new PreparedCase(
                 0,
@@ -243,9 +243,7 @@ final class EngineCases {
             bench.closeLater(pinned);
             return pinned.segment();
         }
-        Arena arena = Arena.ofShared();
-        bench.closeLater(arena);
-        return arena.allocate(bytes, 64);
+        return Arena.ofAuto().allocate(bytes, 64);
     }
 
     private static PreparedCase hostCase(

@@ -70,7 +70,7 @@ final class GemmCases {
                 };
         return PreparedCase.of(
                 2.0 * m * n * k,
-                bytes,
+                (double) bytes,
                 sets,
                 set ->
                         gemm.multiply(
@@ -122,7 +122,7 @@ final class GemmCases {
         Operand y = bench.empty(dtype, (long) m * n, sets);
         return PreparedCase.of(
                 4.0 * m * n * k,
-                bytes,
+                (double) bytes,
                 sets,
                 set ->
                         gemm.swiGlu(

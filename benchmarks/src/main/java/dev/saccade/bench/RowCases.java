@@ -184,9 +184,13 @@ final class RowCases {
                         int column = (int) bench.draw((long) grid);
                         int channel = (int) bench.draw((long) width);
                         long from =
-                                ((long) tile * (1 + patches) + 1 + row * grid + column) * width
+                                ((long) tile * (1 + patches) + 1 + (long) row * grid + column)
+                                                * width
                                         + channel;
-                        long cell = (long) tile * (patches / 4) + row / 2 * (grid / 2) + column / 2;
+                        long cell =
+                                (long) tile * (patches / 4)
+                                        + (long) (row / 2) * (grid / 2)
+                                        + column / 2;
                         long to =
                                 cell * 4 * width
                                         + (row % 2 * 2 + column % 2) * (long) width

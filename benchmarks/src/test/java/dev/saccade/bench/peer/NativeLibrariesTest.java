@@ -17,9 +17,7 @@ final class NativeLibrariesTest {
         Files.createDirectories(wheel);
         Files.createDirectories(folder.resolve("lib/python2.7/site-packages/nvidia/cu13/lib"));
         Files.writeString(folder.resolve("lib/python3"), "no folder");
-        assertThat(
-                        NativeLibraries.matches(
-                                folder + "/lib/python3*/site-packages/nvidia/*/lib"))
+        assertThat(NativeLibraries.matches(folder + "/lib/python3*/site-packages/nvidia/*/lib"))
                 .containsExactly(wheel);
         assertThat(NativeLibraries.matches(folder + "/nowhere/*/lib")).isEmpty();
     }
