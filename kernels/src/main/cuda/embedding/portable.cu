@@ -1,13 +1,12 @@
 // Rows by index. Copies move 16 bytes at a time where addresses and the row's length allow, else 4 or 2.
 //
 // The sum of scatterAdd, where many rows may meet in one target row, adds in row order without
-// atomics on floats: the rows of each target are gathered in a list, whose members come in any
-// order but are then sorted, so that only where a list lies in memory is left to chance.
-//   count:  ranks[r] = how many rows of the same target came before r, in no particular order
-//   place:  the first comer of each target reserves a list of as many members as came
-//   fill:   puts each row into its target's list
-//   order:  sorts the lists
-//   add:    one block for each list and strip of columns
+// atomics on floats:
+//   count:  ranks[r] = how many rows of the same target came before r, in no particular order; the first
+//           SLOTS comers leave their number with the target
+//   add:    the first comer of each target adds all its rows, with one block for each strip of columns. It sorts
+//           what it finds in the slots, or finds the rows of a long list in order by looking at all indices: which
+//           row comes first is left to chance, but never shows.
 #include "numeric.cuh"
 
 using namespace saccade;
@@ -19,27 +18,17 @@ constexpr int THREADS = 256;
 // Loads of a thread that are under way together.
 constexpr int UNROLL = 4;
 
-// Sorting: warps take lists up to a warp's size, the block takes longer ones by a bitmap over
-// WINDOW rows at a time.
-constexpr int ORDER_WARPS = THREADS / 32;
-constexpr int WINDOW_WORDS = 4096;
-constexpr int WINDOW = WINDOW_WORDS * 32;
+// Rows of a target that need no search.
+constexpr int SLOTS = 16;
 
-// Threads of a block of the sum, at most; the rows that it looks up together, and those that a thread
-// loads ahead of adding them.
+// Threads of a block of the sum, at most; the rows that a warp looks for at once, and those that a
+// thread loads ahead of adding them.
 constexpr int ADD_THREADS = 128;
-constexpr int LOOKED_UP = 256;
-constexpr int AHEAD = 16;
+constexpr int SEARCHED = 32 * 32;
+constexpr int AHEAD = 8;
 
-// How many members all lists have, and how many lists there are.
-struct Totals {
-  int members, lists;
-};
-
-// The members of one target row's list.
-struct alignas(16) List {
-  int target, start, length, unused;
-};
+// Blocks of the sum that a multiprocessor should hold, so that one row after another is on its way.
+constexpr int ADD_BLOCKS = 7;
 
 __device__ __forceinline__ bool in_range(int index, int range, int row, int* fault) {
   if (index >= 0 && index < range) return true;
@@ -74,120 +63,149 @@ __device__ __forceinline__ void move(
   }
 }
 
-// The sum over threads before this one, of a value of each; `total` gets the sum over all.
-__device__ __forceinline__ int exclusive_sum(int value, int* scratch, int& total) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int sum = value;
+// N neighbouring elements of a row, by accesses of up to 16 bytes.
+template <int N, typename T> __device__ __forceinline__ void load_columns(const T* from, float (&to)[N]) {
+  constexpr int EACH = N * sizeof(T) > 16 ? 16 / sizeof(T) : N;
 #pragma unroll
-  for (int lanes = 1; lanes < 32; lanes *= 2) {
-    const int before = __shfl_up_sync(0xffffffffu, sum, lanes);
-    if (lane >= lanes) sum += before;
-  }
-  if (lane == 31) scratch[warp] = sum;
-  __syncthreads();
-  int base = 0, all = 0;
+  for (int i = 0; i < N; i += EACH) {
+    const Elements<T, EACH> elements = load_elements<EACH>(from + i);
 #pragma unroll
-  for (int w = 0; w < THREADS / 32; w++) {
-    if (w == warp) base = all;
-    all += scratch[w];
+    for (int j = 0; j < EACH; j++) to[i + j] = to_float(elements.element[j]);
   }
-  __syncthreads();
-  total = all;
-  return base + sum - value;
 }
 
-// Sorts a list of up to 32 different numbers, one in each lane.
-__device__ __forceinline__ void order_by_warp(int length, const int* list, int* ordered) {
-  const int lane = threadIdx.x % 32;
-  const int mine = lane < length ? list[lane] : 0;
-  int rank = 0;
-  for (int i = 0; i < length; i++) rank += __shfl_sync(0xffffffffu, mine, i) < mine;
-  if (lane < length) ordered[rank] = mine;
-}
-
-// Sorts a list of different numbers below `rows`.
-__device__ __forceinline__ void order_by_block(
-    int rows, int length, const int* list, int* ordered, unsigned* bitmap, int* scratch) {
-  constexpr int WORDS = WINDOW_WORDS / THREADS;
-  int done = 0;
-  for (int window = 0; window < rows; window += WINDOW) {
-    for (int i = threadIdx.x; i < WINDOW_WORDS; i += THREADS) bitmap[i] = 0;
-    __syncthreads();
-    for (int i = threadIdx.x; i < length; i += THREADS) {
-      const int bit = list[i] - window;
-      if (bit >= 0 && bit < WINDOW) atomicOr(&bitmap[bit / 32], 1u << (bit % 32));
-    }
-    __syncthreads();
-    const int first = int(threadIdx.x) * WORDS;
-    int members = 0;
+template <int N, typename T> __device__ __forceinline__ void store_columns(T* to, const float (&from)[N]) {
+  constexpr int EACH = N * sizeof(T) > 16 ? 16 / sizeof(T) : N;
 #pragma unroll
-    for (int i = 0; i < WORDS; i++) members += __popc(bitmap[first + i]);
-    int total;
-    int to = done + exclusive_sum(members, scratch, total);
-    for (int i = 0; i < WORDS; i++) {
-      for (unsigned word = bitmap[first + i]; word != 0; word &= word - 1) {
-        ordered[to++] = window + (first + i) * 32 + __ffs(word) - 1;
-      }
-    }
-    done += total;
-    __syncthreads();
+  for (int i = 0; i < N; i += EACH) {
+    Elements<T, EACH> elements;
+#pragma unroll
+    for (int j = 0; j < EACH; j++) elements.element[j] = from_float<T>(from[i + j]);
+    store_elements<EACH>(to + i, elements);
   }
 }
 
 // What N elements are until they are needed: the compiler would spread narrow ones over a register each.
 template <int BYTES> struct BitsOf;
-template <> struct BitsOf<8> { using type = uint2; };
+template <> struct BitsOf<16> { using type = uint4; };
 template <> struct BitsOf<4> { using type = unsigned; };
 template <> struct BitsOf<2> { using type = unsigned short; };
 
-// Adds a list's rows, N columns of each by a thread, to its target row.
-template <typename S, typename T, int N>
-__device__ __forceinline__ void add(
-    int width, const Totals* totals, const List* lists, const int* ordered, const S* source, T* target) {
-  using Bits = typename BitsOf<sizeof(S) * N>::type;
-  __shared__ int rows[LOOKED_UP];
-  if (int(blockIdx.x) >= totals->lists) return;
-  const List list = lists[blockIdx.x];
-  const int column = (int(blockIdx.y) * int(blockDim.x) + int(threadIdx.x)) * N;
-  const bool inside = column < width;
-  T* const at = target + (long long)list.target * width + column;
-  Elements<T, N> old;
-  float sum[N];
-  if (inside) {
-    old = load_elements<N>(at);
+template <typename S, int N>
+__device__ __forceinline__ void add_term(const typename BitsOf<sizeof(S) * N>::type& bits, float (&sum)[N]) {
 #pragma unroll
-    for (int j = 0; j < N; j++) sum[j] = to_float(old.element[j]);
+  for (int j = 0; j < N; j++) {
+    sum[j] = __fadd_rn(sum[j], to_float(reinterpret_cast<const S*>(&bits)[j]));
   }
-  for (int base = 0; base < list.length; base += LOOKED_UP) {
-    const int here = min(list.length - base, LOOKED_UP);
-    for (int i = threadIdx.x; i < here; i += blockDim.x) rows[i] = ordered[list.start + base + i];
-    __syncthreads();
-    for (int first = 0; inside && first < here; first += AHEAD) {
-      Bits terms[AHEAD];
+}
+
+// Adds rows base + found[0..count) in order.
+template <typename S, int N>
+__device__ __forceinline__ void add_rows(
+    int width, int count, int base, const unsigned short* found, const S* source, float (&sum)[N]) {
+  using Bits = typename BitsOf<sizeof(S) * N>::type;
+  for (int first = 0; first < count; first += AHEAD) {
+    Bits terms[AHEAD];
 #pragma unroll
-      for (int i = 0; i < AHEAD; i++) {
-        if (first + i < here) {
-          const S* const term = source + (long long)rows[first + i] * width + column;
-          terms[i] = *reinterpret_cast<const Bits*>(term);
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < AHEAD; i++) {
-        if (first + i < here) {
-#pragma unroll
-          for (int j = 0; j < N; j++) {
-            sum[j] = __fadd_rn(sum[j], to_float(reinterpret_cast<const S*>(&terms[i])[j]));
-          }
-        }
+    for (int i = 0; i < AHEAD; i++) {
+      if (first + i < count) {
+        const S* const term = source + (long long)(base + found[first + i]) * width;
+        terms[i] = *reinterpret_cast<const Bits*>(term);
       }
     }
-    __syncthreads();
-  }
-  if (inside) {
 #pragma unroll
-    for (int j = 0; j < N; j++) old.element[j] = from_float<T>(sum[j]);
-    store_elements<N>(at, old);
+    for (int i = 0; i < AHEAD; i++) {
+      if (first + i < count) add_term<S>(terms[i], sum);
+    }
   }
+}
+
+// Finds the rows of `target` among those from `base` on, SEARCHED for each warp of the block, in order. Returns
+// how many they are.
+__device__ __forceinline__ int search(
+    int rows, int target, int base, const int* indices, int* counts, unsigned short* found) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  const int first = warp * SEARCHED;
+  unsigned own = 0;
+#pragma unroll 8
+  for (int i = 0; i < 32; i++) {
+    const int row = base + first + i * 32 + lane;
+    const unsigned word = __ballot_sync(0xffffffffu, row < rows && indices[row] == target);
+    if (lane == i) own = word;
+  }
+  int sum = __popc(own);
+#pragma unroll
+  for (int lanes = 1; lanes < 32; lanes *= 2) {
+    const int before = __shfl_up_sync(0xffffffffu, sum, lanes);
+    if (lane >= lanes) sum += before;
+  }
+  if (lane == 31) counts[warp] = sum;
+  __syncthreads();
+  int to = sum - __popc(own), total = 0;
+  for (int w = 0; w < warps; w++) {
+    if (w < warp) to += counts[w];
+    total += counts[w];
+  }
+  for (unsigned word = own; word != 0; word &= word - 1) {
+    found[to++] = static_cast<unsigned short>(first + lane * 32 + __ffs(word) - 1);
+  }
+  __syncthreads();
+  return total;
+}
+
+// Row blockIdx.x, where it came first, adds its target's rows, N columns of each by a thread.
+template <typename S, typename T, int N>
+__device__ __forceinline__ void add(
+    int rows, int width, const int* indices, const int* counts, const int* ranks, const int* slots,
+    const S* source, T* target) {
+  using Bits = typename BitsOf<sizeof(S) * N>::type;
+  __shared__ unsigned short found[ADD_THREADS / 32 * SEARCHED];
+  __shared__ int scratch[ADD_THREADS / 32];
+  __shared__ int sorted[SLOTS];
+  const int row = blockIdx.x;
+  const int column = (int(blockIdx.y) * int(blockDim.x) + int(threadIdx.x)) * N;
+  const bool inside = column < width;
+  const int index = indices[row];
+  const S* const from = source + column;
+  // Most targets have one row: it is on its way before that is known.
+  Bits only{};
+  if (inside) only = *reinterpret_cast<const Bits*>(from + (long long)row * width);
+  if (ranks[row] != 0) return;
+  T* const at = target + (long long)index * width + column;
+  float sum[N];
+#pragma unroll
+  for (int j = 0; j < N; j++) sum[j] = 0.0f;
+  if (inside) load_columns<N>(at, sum);
+  const int count = counts[index];
+  if (count == 1) {
+    add_term<S>(only, sum);
+  } else if (count <= SLOTS) {
+    if (threadIdx.x < 32) {
+      const int lane = threadIdx.x;
+      const int mine = lane < count ? slots[(long long)index * SLOTS + lane] : 0;
+      int rank = 0;
+      for (int i = 0; i < count; i++) rank += __shfl_sync(0xffffffffu, mine, i) < mine;
+      if (lane < count) sorted[rank] = mine;
+    }
+    __syncthreads();
+    if (inside) {
+#pragma unroll 4
+      for (int i = 0; i < count; i++) {
+        const Bits term = *reinterpret_cast<const Bits*>(from + (long long)sorted[i] * width);
+        add_term<S>(term, sum);
+      }
+    }
+  } else {
+    const int step = int(blockDim.x) / 32 * SEARCHED;
+    int left = count;
+    for (int base = 0; left > 0; base += step) {
+      const int here = search(rows, index, base, indices, scratch, found);
+      if (inside) add_rows<S>(width, here, base, found, from, sum);
+      left -= here;
+      __syncthreads();
+    }
+  }
+  if (inside) store_columns<N>(at, sum);
 }
 
 }  // namespace
@@ -210,60 +228,29 @@ MOVES(16, uint4)
 MOVES(4, unsigned)
 MOVES(2, unsigned short)
 
-// counts has an element for each target row; it and the totals begin as 0.
-KERNEL count(int rows, int range, const int* indices, int* counts, int* ranks, int* fault) {
+// counts has an element for each target row, which begins as 0, slots SLOTS of them.
+KERNEL count(int rows, int range, const int* indices, int* counts, int* ranks, int* slots, int* fault) {
   const int row = int(blockIdx.x) * THREADS + int(threadIdx.x);
   if (row >= rows) return;
   const int index = indices[row];
-  ranks[row] = in_range(index, range, row, fault) ? atomicAdd(&counts[index], 1) : -1;
-}
-
-KERNEL place(
-    int rows, const int* indices, const int* counts, const int* ranks, Totals* totals, List* lists,
-    int* starts) {
-  const int row = int(blockIdx.x) * THREADS + int(threadIdx.x);
-  if (row >= rows || ranks[row] != 0) return;
-  const int target = indices[row];
-  const int start = atomicAdd(&totals->members, counts[target]);
-  starts[target] = start;
-  lists[atomicAdd(&totals->lists, 1)] = List{target, start, counts[target], 0};
-}
-
-KERNEL fill(int rows, const int* indices, const int* ranks, const int* starts, int* members) {
-  const int row = int(blockIdx.x) * THREADS + int(threadIdx.x);
-  if (row >= rows || ranks[row] < 0) return;
-  members[starts[indices[row]] + ranks[row]] = row;
-}
-
-KERNEL order(int rows, const Totals* totals, const List* lists, const int* members, int* ordered) {
-  __shared__ unsigned bitmap[WINDOW_WORDS];
-  __shared__ int scratch[THREADS / 32];
-  const int first = int(blockIdx.x) * ORDER_WARPS;
-  const int here = min(totals->lists - first, ORDER_WARPS);
-  const int own = threadIdx.x / 32;
-  if (own < here) {
-    const List list = lists[first + own];
-    if (list.length <= 32) order_by_warp(list.length, members + list.start, ordered + list.start);
+  int rank = -1;
+  if (in_range(index, range, row, fault)) {
+    rank = atomicAdd(&counts[index], 1);
+    if (rank < SLOTS) slots[(long long)index * SLOTS + rank] = row;
   }
-  for (int i = 0; i < here; i++) {
-    const List list = lists[first + i];
-    if (list.length > 32) {
-      order_by_block(
-          rows, list.length, members + list.start, ordered + list.start, bitmap, scratch);
-    }
-  }
+  ranks[row] = rank;
 }
 
-#define ADD(NAME, S, T, N)                                                                       \
-  extern "C" __global__ void __launch_bounds__(ADD_THREADS) add_##NAME(                          \
-      int width, const Totals* totals, const List* lists, const int* ordered, const S* source,   \
-      T* target) {                                                                               \
-    add<S, T, N>(width, totals, lists, ordered, source, target);                                 \
+#define ADD(NAME, S, T, N)                                                                               \
+  extern "C" __global__ void __launch_bounds__(ADD_THREADS, ADD_BLOCKS) add_##NAME(                                  \
+      int rows, int width, const int* indices, const int* counts, const int* ranks, const int* slots,    \
+      const S* source, T* target) {                                                                      \
+    add<S, T, N>(rows, width, indices, counts, ranks, slots, source, target);                            \
   }
 
-ADD(f32, float, float, 2)
-ADD(bf16, bf16, bf16, 4)
-ADD(wide_bf16, bf16, float, 4)
+ADD(f32, float, float, 4)
+ADD(bf16, bf16, bf16, 8)
+ADD(wide_bf16, bf16, float, 8)
 ADD(single_f32, float, float, 1)
 ADD(single_bf16, bf16, bf16, 1)
 ADD(single_wide_bf16, bf16, float, 1)

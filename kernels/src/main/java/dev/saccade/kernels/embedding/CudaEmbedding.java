@@ -9,13 +9,14 @@ import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.Grids;
 import dev.saccade.kernels.internal.TypedKernel;
 
-/// Rows by index on CUDA. The sum of [#scatterAdd] first gathers each target's rows in an ordered
-/// list, all on the device (embedding/portable.cu).
+/// Rows by index on CUDA. For the sum of [#scatterAdd] each target's rows are first counted and
+/// remembered, all on the device; the target's first comer then adds them in order
+/// (embedding/portable.cu).
 final class CudaEmbedding implements Embedding {
     private static final int THREADS = 256;
 
-    /// Lists that a block of the ordering kernel handles.
-    private static final int LISTS = 8;
+    /// Rows that are remembered for each target (embedding/portable.cu).
+    private static final int SLOTS = 16;
 
     /// Threads of a block of the summing kernel, at most.
     private static final int ADD_THREADS = 128;
@@ -26,9 +27,6 @@ final class CudaEmbedding implements Embedding {
     private final Moves gather;
     private final Moves scatter;
     private final Kernel count;
-    private final Kernel place;
-    private final Kernel fill;
-    private final Kernel order;
     private final TypedKernel add;
     private final TypedKernel addSingle;
     private final Kernel addWide;
@@ -40,9 +38,6 @@ final class CudaEmbedding implements Embedding {
         gather = Moves.of(program, "gather");
         scatter = Moves.of(program, "scatter");
         count = program.kernel("count");
-        place = program.kernel("place");
-        fill = program.kernel("fill");
-        order = program.kernel("order");
         add = TypedKernel.of(program, "add");
         addSingle = TypedKernel.of(program, "add_single");
         addWide = program.kernel("add_wide_bf16");
@@ -116,62 +111,35 @@ final class CudaEmbedding implements Embedding {
             return;
         }
         long fault = device.faultAddress();
-        int blocks = Grids.blocks(rows, THREADS);
-        // Totals and counts, which begin as 0, padded so that the lists are aligned; 16 bytes for
-        // each list; starts; ranks, members, ordered members.
-        long zeros = (8 + 4L * targetRows + 15) & -16L;
-        try (DeviceBuffer buffer =
-                device.allocate(zeros + 16L * rows + 4L * targetRows + 12L * rows)) {
-            device.fill(buffer, 0, zeros, (byte) 0);
-            long totals = buffer.address();
-            long counts = totals + 8;
-            long lists = totals + zeros;
-            long starts = lists + 16L * rows;
-            long ranks = starts + 4L * targetRows;
-            long members = ranks + 4L * rows;
-            long ordered = members + 4L * rows;
+        // Counts, which begin as 0; slots; ranks.
+        long counted = 4L * targetRows;
+        try (DeviceBuffer buffer = device.allocate(counted * (1 + SLOTS) + 4L * rows)) {
+            device.fill(buffer, 0, counted, (byte) 0);
+            long counts = buffer.address();
+            long slots = counts + counted;
+            long ranks = slots + counted * SLOTS;
             count.begin()
                     .int32(rows)
                     .int32(targetRows)
                     .pointer(index)
                     .pointer(counts)
                     .pointer(ranks)
+                    .pointer(slots)
                     .pointer(fault)
-                    .launch(blocks, THREADS);
-            place.begin()
-                    .int32(rows)
-                    .pointer(index)
-                    .pointer(counts)
-                    .pointer(ranks)
-                    .pointer(totals)
-                    .pointer(lists)
-                    .pointer(starts)
-                    .launch(blocks, THREADS);
-            fill.begin()
-                    .int32(rows)
-                    .pointer(index)
-                    .pointer(ranks)
-                    .pointer(starts)
-                    .pointer(members)
-                    .launch(blocks, THREADS);
-            order.begin()
-                    .int32(rows)
-                    .pointer(totals)
-                    .pointer(lists)
-                    .pointer(members)
-                    .pointer(ordered)
-                    .launch(Grids.blocks(rows, LISTS), THREADS);
+                    .launch(Grids.blocks(rows, THREADS), THREADS);
             boolean packed = Grids.packed(from | to | (long) width * dtype.bytes());
             Kernel kernel =
                     wide ? packed ? addWide : addWideSingle : (packed ? add : addSingle).of(dtype);
-            int columns = !packed ? 1 : dtype == DType.F32 ? 2 : 4;
+            int columns = packed ? 16 / dtype.bytes() : 1;
             int strips = width / columns;
             int threads = Math.min(ADD_THREADS, Grids.blocks(strips, WARP) * WARP);
             kernel.begin()
+                    .int32(rows)
                     .int32(width)
-                    .pointer(totals)
-                    .pointer(lists)
-                    .pointer(ordered)
+                    .pointer(index)
+                    .pointer(counts)
+                    .pointer(ranks)
+                    .pointer(slots)
                     .pointer(from)
                     .pointer(to)
                     .launch(rows, Grids.blocks(strips, threads), 1, threads, 0);

@@ -101,6 +101,9 @@ class NormContractTest {
             {2, 1000},
             {9, 1024},
             {5, 1025},
+            {17_000, 8},
+            {5000, 264},
+            {45, 1032},
             {3, 3200},
             {2, 3201},
             {3, 5120},
@@ -136,14 +139,23 @@ class NormContractTest {
             Oracle.assertAccurate("dBias", exact.dBias, Oracle.rounded(naive.dBias), results.dBias);
         }
 
-        assertThat(run(target, centred, inputs, 0)).usingRecursiveComparison().isEqualTo(results);
-        assertThat(run(target, centred, inputs, 1)).usingRecursiveComparison().isEqualTo(results);
+        assertSameBits(run(target, centred, inputs, 0), results);
+        assertSameBits(run(target, centred, inputs, 1), results);
         Results alone = run(target, centred, inputs.rows(rows - 1, rows), 0);
         int last = (rows - 1) * width;
         assertThat(alone.y).isEqualTo(Arrays.copyOfRange(results.y, last, rows * width));
         assertThat(alone.dx).isEqualTo(Arrays.copyOfRange(results.dx, last, rows * width));
         assertThat(alone.rstd[0]).isEqualTo(results.rstd[rows - 1]);
         assertThat(alone.mean[0]).isEqualTo(results.mean[rows - 1]);
+    }
+
+    private static void assertSameBits(Results actual, Results expected) {
+        assertThat(actual.y).isEqualTo(expected.y);
+        assertThat(actual.mean).isEqualTo(expected.mean);
+        assertThat(actual.rstd).isEqualTo(expected.rstd);
+        assertThat(actual.dx).isEqualTo(expected.dx);
+        assertThat(actual.dWeight).isEqualTo(expected.dWeight);
+        assertThat(actual.dBias).isEqualTo(expected.dBias);
     }
 
     private static NormDefinition definition(boolean rounding, boolean centred, Inputs inputs) {
