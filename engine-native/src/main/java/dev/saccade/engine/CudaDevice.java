@@ -72,11 +72,15 @@ public final class CudaDevice implements Device {
                         List.of());
     }
 
-    /// Opens a device. The calling thread becomes the one that uses it; it can have other ordinals
-    /// open only after it has closed this one.
+    /// Checks that the property `saccade.cuda.driver` names a binding, so that a wrong name is not
+    /// taken for a machine without a GPU.
     ///
-    /// @throws InputException when there is no such device or it can't be used, saying why
-    public static CudaDevice open(int ordinal) {
+    /// @throws InputException when it doesn't
+    public static void requireKnownBinding() {
+        requireBinding();
+    }
+
+    private static CudaDrivers requireBinding() {
         CudaDrivers chosen = CudaDrivers.chosen();
         if (chosen == null) {
             throw new InputException(
@@ -84,6 +88,15 @@ public final class CudaDevice implements Device {
                     "'%s' names no binding".formatted(System.getProperty(CudaDrivers.PROPERTY)),
                     "use " + CudaDrivers.CHOICES);
         }
+        return chosen;
+    }
+
+    /// Opens a device. The calling thread becomes the one that uses it; it can have other ordinals
+    /// open only after it has closed this one.
+    ///
+    /// @throws InputException when there is no such device or it can't be used, saying why
+    public static CudaDevice open(int ordinal) {
+        CudaDrivers chosen = requireBinding();
         CudaProbe probe = CudaProbe.take(chosen);
         String name = "cuda:" + ordinal;
         String cure = "choose another device (--device cpu always works)";

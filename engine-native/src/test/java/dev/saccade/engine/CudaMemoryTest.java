@@ -70,8 +70,7 @@ class CudaMemoryTest {
         assertThat(fake.calls("cuMemAlloc_v2")).isEqualTo(allocated);
         assertThat(fake.calls("cuMemFree_v2")).isZero();
         assertThat(device.memory().usedBytes()).isZero();
-        assertThat(device.memory().cachedBytes() + FAULT_BYTES)
-                .isEqualTo(fake.get("device bytes"));
+        assertThat(device.memory().cachedBytes() + FAULT_BYTES).isEqualTo(fake.get("device bytes"));
     }
 
     @Test

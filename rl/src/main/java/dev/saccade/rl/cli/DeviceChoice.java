@@ -33,6 +33,7 @@ final class DeviceChoice {
 
     /// What is used where nobody asks for a device: CUDA where it can be used, otherwise the CPU.
     static DeviceKind automatic() {
+        CudaDevice.requireKnownBinding();
         return whyNoCuda(CudaDevice.probe()) == null ? DeviceKind.CUDA : DeviceKind.CPU;
     }
 
