@@ -12,6 +12,10 @@ final class GemmCases {
     /// Lost by fp32 accumulation, relative to the sum of the absolute terms.
     private static final double ACCUMULATION = 0x1p-20;
 
+    /// Tensor cores cut a sum off where they add, they don't round it: up to 2^-23 of it, always
+    /// towards 0, at each 16 elements of k. In units of [#ACCUMULATION], by element of k.
+    private static final double CUT_OFF = 0x1p-23 / 16 / ACCUMULATION;
+
     private GemmCases() {}
 
     /// `op=gemm layout=NT|NN|TN m n k dtype [out] [epilogue=bias|gelu|residual|accumulate]`.
@@ -64,7 +68,7 @@ final class GemmCases {
                                 output,
                                 bench.read(c.set(0), at),
                                 sum.exact,
-                                sum.magnitude,
+                                sum.magnitude + k * CUT_OFF * Math.abs(sum.exact),
                                 ACCUMULATION);
                     }
                 };

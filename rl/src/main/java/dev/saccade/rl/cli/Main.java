@@ -39,7 +39,9 @@ import picocli.CommandLine.ParameterException;
         footerHeading = "%nRun by the launcher itself:%n",
         footer = {
             "  bench       Run the JMH suites: ./saccade bench [PATTERN].",
-            "  test        Build and run every test.",
+            "  selftest    Run the contract tests on this machine's devices.",
+            "  bundle      Make one archive for a bare GPU node (in a checkout).",
+            "  test        Build and run every test (in a checkout).",
             "",
             "'saccade COMMAND --help' explains a command."
         })
