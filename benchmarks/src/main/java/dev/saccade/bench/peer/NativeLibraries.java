@@ -22,7 +22,13 @@ final class NativeLibraries {
 
     /// Python installations and virtual environments, up to their `lib`.
     private static final List<String> PYTHONS =
-            List.of("/usr", "/usr/local", "/opt/*", "/opt/*/*", "/venv", "/workspace/*", "/root/*");
+            List.of(
+                    "/usr",
+                    "/usr/local",
+                    "/opt/*",
+                    "/opt/*/*",
+                    "/venv",
+                    System.getProperty("user.home", "") + "/*");
 
     private NativeLibraries() {}
 
