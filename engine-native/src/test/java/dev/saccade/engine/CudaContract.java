@@ -207,6 +207,25 @@ abstract class CudaContract {
     }
 
     @Test
+    void moreMemoryThanThereIsIsRefusedAndTheDeviceGoesOn() {
+        CudaDevice device = cuda();
+        try (DeviceBuffer held = device.allocate(3 << 20)) {
+            device.allocate(5 << 20).close(); // cached: given back before the refusal
+            assertThatThrownBy(() -> device.allocate(1L << 46))
+                    .isInstanceOf(OutOfDeviceMemoryException.class)
+                    .hasMessageStartingWith("cuda:0: out of memory: asked for 67,108,864 MiB, ")
+                    .hasMessageContaining(
+                            " free on the device, 3 MiB in use (most of it 1 x 3 MiB)")
+                    .hasMessageContaining("0 MiB cached; use a smaller batch");
+            byte[] bytes = {1, 2, 3, 4};
+            device.upload(MemorySegment.ofArray(bytes), held, 0);
+            byte[] back = new byte[4];
+            device.download(held, 0, MemorySegment.ofArray(back));
+            assertThat(back).isEqualTo(bytes);
+        }
+    }
+
+    @Test
     void liveBuffersNeverOverlap() {
         SplittableRandom random = new SplittableRandom(31);
         List<DeviceBuffer> live = new ArrayList<>();

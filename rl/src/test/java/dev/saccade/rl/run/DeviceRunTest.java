@@ -15,6 +15,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Tag;
@@ -93,6 +94,48 @@ final class DeviceRunTest {
             }
             assertThat(Trainer.resume(stopped, kernels, Listener.SILENT).complete()).isTrue();
             assertSame(stopped, whole);
+        }
+    }
+
+    /// With steps of one shape: all rows in one micro-batch, answers of one token. A stage's last
+    /// step is left out: the evaluation that ends the stage belongs to it.
+    @ParameterizedTest
+    @EnumSource
+    void aStageAsksTheSystemForNoMemoryAfterItsSecondStep(Target target) {
+        try (Buffers buffers = target.openAlone()) {
+            Kernels kernels = Kernels.of(buffers.device());
+            Map<String, List<Long>> allocations = new LinkedHashMap<>();
+            List<String> overrides = new ArrayList<>();
+            for (int stage = 0; stage < 3; stage++) {
+                for (String setting :
+                        List.of("train_batch_size=12", "micro_batch_size=48", "save_freq=0")) {
+                    overrides.add("stages." + stage + "." + setting);
+                }
+            }
+            overrides.add("stages.1.max_response_length=1");
+            overrides.add("stages.1.test_freq=0");
+            overrides.add("stages.2.steps=4");
+            Recipe recipe = recipe(target, overrides.toArray(String[]::new));
+            Trainer.run(
+                    recipe,
+                    folder.resolve("run"),
+                    kernels,
+                    new Listener() {
+                        @Override
+                        public void step(Progress progress) {
+                            if (progress.stageStep() < progress.stageSteps()) {
+                                allocations
+                                        .computeIfAbsent(
+                                                progress.stage(), stage -> new ArrayList<>())
+                                        .add(buffers.device().memory().allocations());
+                            }
+                        }
+                    });
+            assertThat(allocations.keySet()).containsExactly("first", "rl", "last");
+            allocations.forEach((stage, counts) ->
+                    assertThat(counts.subList(1, counts.size()))
+                            .as("allocations after each step of stage %s: %s", stage, counts)
+                            .containsOnly(counts.get(1)));
         }
     }
 
