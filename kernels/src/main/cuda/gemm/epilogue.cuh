@@ -80,8 +80,9 @@ __device__ __forceinline__ void load_patch(float* patch, int pitch, const Finish
 }
 
 // Takes the sums in a warp's patch through the epilogue. T is the type of bias and scale, C that of all
-// else. With V > 1, n is a multiple of V, and so are the alignments of all operands.
-template <typename T, typename C, int V, int ROWS, int COLUMNS>
+// else. With V > 1, n is a multiple of V, and so are the alignments of all operands. AT_ONCE: rows whose
+// residuals are loaded together, where registers allow.
+template <typename T, typename C, int V, int ROWS, int COLUMNS, int AT_ONCE = 4>
 __device__ __forceinline__ void finish_patch(
     const float* patch, int pitch, const Finish& f, int row0, int column0) {
   using W = Walk<COLUMNS, V>;
@@ -113,7 +114,7 @@ __device__ __forceinline__ void finish_patch(
     } else if (f.kind == RESIDUAL) {
       // Several rows at a time: the loads are what takes long. The residual may be C, so a row's is
       // loaded before it is stored; rows don't overlap.
-      constexpr int TOGETHER = ROWS / W::ROWS < 4 ? (ROWS / W::ROWS < 1 ? 1 : ROWS / W::ROWS) : 4;
+      constexpr int TOGETHER = ROWS / W::ROWS < AT_ONCE ? (ROWS / W::ROWS < 1 ? 1 : ROWS / W::ROWS) : AT_ONCE;
 #pragma unroll 1
       for (int r0 = lane / W::LANES; r0 < rows; r0 += W::ROWS * TOGETHER) {
         float base[TOGETHER][V];

@@ -11,18 +11,14 @@ import org.jspecify.annotations.Nullable;
 
 /// The product on CUDA: `gemm/portable.cu` for BF16, `gemm/portable_f32.cu` for F32. Every kernel
 /// takes the same arguments and gives an element the same bits; the shape and the addresses decide
-/// which one runs.
+/// which one runs. On Hopper, BF16 products go to [HopperGemm] wherever TMA can fetch the operands:
+/// the one place where that is chosen.
 final class CudaGemm implements Gemm {
-    // The epilogues' numbers in epilogue.cuh.
-    private static final int STORE = 0;
-    private static final int ACCUMULATE = 1;
-    private static final int GELU = 2;
-    private static final int RESIDUAL = 3;
-
     private static final int ACCESS_BYTES = 16;
 
     private final CudaDevice cuda;
     private final TileChoice choice;
+    private final @Nullable HopperGemm hopper;
     private final Map<CudaTile, Map<Form, Kernel>> kernels = new EnumMap<>(CudaTile.class);
 
     /// Chooses a product's tile.
@@ -33,20 +29,23 @@ final class CudaGemm implements Gemm {
         CudaTile tile(DType dtype, Form form, boolean aligned, int m, int n);
     }
 
-    /// What an epilogue needs; an absent operand's address is 0.
-    private record Finish(int kind, long bias, long scale, long residual, long kept, long keptUp) {}
-
     CudaGemm(CudaDevice cuda) {
+        this(cuda, HopperGemm.runsOn(cuda) ? new HopperGemm(cuda) : null);
+    }
+
+    CudaGemm(CudaDevice cuda, @Nullable HopperGemm hopper) {
         this(
                 cuda,
                 (dtype, form, aligned, m, n) ->
                         CudaTile.choose(
-                                dtype, form, aligned, m, n, cuda.properties().multiprocessors()));
+                                dtype, form, aligned, m, n, cuda.properties().multiprocessors()),
+                hopper);
     }
 
-    CudaGemm(CudaDevice cuda, TileChoice choice) {
+    CudaGemm(CudaDevice cuda, TileChoice choice, @Nullable HopperGemm hopper) {
         this.cuda = cuda;
         this.choice = choice;
+        this.hopper = hopper;
     }
 
     @Override
@@ -62,13 +61,13 @@ final class CudaGemm implements Gemm {
         long to = c.require("c", result, elements);
         Finish finish =
                 switch (epilogue) {
-                    case Epilogue.Store() -> new Finish(STORE, 0, 0, 0, 0, 0);
-                    case Epilogue.Accumulate() -> new Finish(ACCUMULATE, 0, 0, 0, 0, 0);
+                    case Epilogue.Store() -> new Finish(Finish.STORE, 0, 0, 0, 0, 0);
+                    case Epilogue.Accumulate() -> new Finish(Finish.ACCUMULATE, 0, 0, 0, 0, 0);
                     case Epilogue.Bias(Span bias) ->
-                            new Finish(STORE, address("bias", bias, type, n), 0, 0, 0, 0);
+                            new Finish(Finish.STORE, address("bias", bias, type, n), 0, 0, 0, 0);
                     case Epilogue.BiasGelu(Span bias, Span preActivation) ->
                             new Finish(
-                                    GELU,
+                                    Finish.GELU,
                                     address("bias", bias, type, n),
                                     0,
                                     0,
@@ -76,7 +75,7 @@ final class CudaGemm implements Gemm {
                                     0);
                     case Epilogue.Residual(Span residual, Span bias, Span scale, Span branch) ->
                             new Finish(
-                                    RESIDUAL,
+                                    Finish.RESIDUAL,
                                     address("bias", bias, type, n),
                                     address("scale", scale, type, n),
                                     address("residual", residual, result, elements),
@@ -106,7 +105,7 @@ final class CudaGemm implements Gemm {
         long to = out.require("out", type, elements);
         Finish finish =
                 new Finish(
-                        STORE,
+                        Finish.STORE,
                         0,
                         0,
                         0,
@@ -151,9 +150,13 @@ final class CudaGemm implements Gemm {
         int run = ACCESS_BYTES / result.bytes();
         boolean vector =
                 n % run == 0
-                        && granule(c | finish.residual | finish.kept | finish.keptUp, 0)
+                        && granule(c | finish.residual() | finish.kept() | finish.keptUp(), 0)
                                 == ACCESS_BYTES
-                        && (finish.bias | finish.scale) % ((long) run * bytes) == 0;
+                        && (finish.bias() | finish.scale()) % ((long) run * bytes) == 0;
+        if (hopper != null && type == DType.BF16 && aligned && HopperGemm.takes(form, m, n, k)) {
+            hopper.launch(form, m, n, k, a, b, bUp, c, finish, result == DType.F32, vector);
+            return;
+        }
         CudaTile tile = choice.tile(type, form, aligned, m, n);
         kernel(tile, form)
                 .begin()
@@ -161,15 +164,15 @@ final class CudaGemm implements Gemm {
                 .pointer(b)
                 .pointer(bUp)
                 .pointer(c)
-                .pointer(finish.bias)
-                .pointer(finish.scale)
-                .pointer(finish.residual)
-                .pointer(finish.kept)
-                .pointer(finish.keptUp)
+                .pointer(finish.bias())
+                .pointer(finish.scale())
+                .pointer(finish.residual())
+                .pointer(finish.kept())
+                .pointer(finish.keptUp())
                 .int32(m)
                 .int32(n)
                 .int32(k)
-                .int32(finish.kind)
+                .int32(finish.kind())
                 .int32(result == DType.F32 ? 1 : 0)
                 .int32(vector ? 1 : 0)
                 .int32(granuleA)

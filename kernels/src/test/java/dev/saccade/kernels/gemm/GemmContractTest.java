@@ -2,6 +2,7 @@ package dev.saccade.kernels.gemm;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.HostDevice;
@@ -558,39 +559,108 @@ class GemmContractTest {
     @MethodSource("tilesAndForms")
     void theTileDoesNotShow(CudaTile tile, Form form) {
         CudaDevice cuda = Target.sharedCuda();
-        Gemm chosen = new CudaGemm(cuda);
-        Gemm forced = new CudaGemm(cuda, (dtype, what, aligned, m, n) -> tile);
+        Gemm chosen = new CudaGemm(cuda, null);
+        Gemm forced = new CudaGemm(cuda, (dtype, what, aligned, m, n) -> tile, null);
         Target target = tile.dtype() == DType.F32 ? Target.CUDA_F32 : Target.CUDA_BF16;
-        DType dtype = target.dtype();
         for (int[] shape : new int[][] {{1, 8, 8}, {20, 40, 72}, {136, 264, 328}, {304, 520, 40}}) {
-            int m = shape[0];
-            int n = shape[1];
-            int k = shape[2];
-            try (Buffers buffers = target.open()) {
-                if (form == Form.SWI_GLU) {
-                    Span x = buffers.of(dtype, Buffers.normal(1, m * k, 1));
-                    Span gate = buffers.of(dtype, Buffers.normal(2, n * k, 0.5));
-                    Span up = buffers.of(dtype, Buffers.normal(3, n * k, 0.5));
-                    Span expected = buffers.poison(dtype, m * n);
-                    Span actual = buffers.poison(dtype, m * n);
-                    chosen.swiGlu(m, n, k, x, gate, up, expected, null, null);
-                    forced.swiGlu(m, n, k, x, gate, up, actual, null, null);
-                    assertSameBits(
-                            buffers.floats(actual), buffers.floats(expected), "swiGlu " + tile);
-                } else if (form != Form.TN || m % 8 == 0) {
-                    Layout layout = Layout.valueOf(form.name());
-                    Operands operands = Operands.random(dtype, layout, m, n, k);
-                    for (DType result : results(target)) {
-                        for (int accumulate = 0; accumulate < 2; accumulate++) {
-                            boolean adds = accumulate == 1;
-                            assertSameBits(
-                                    multiply(buffers, forced, dtype, result, operands, 0, adds),
-                                    multiply(buffers, chosen, dtype, result, operands, 0, adds),
-                                    operands.shape() + " by " + tile);
-                        }
-                    }
+            for (int accumulate = 0; accumulate < 2; accumulate++) {
+                assertSameProduct(target, chosen, forced, form, shape, accumulate == 1, "" + tile);
+            }
+        }
+    }
+
+    private static Stream<Arguments> hopperTilesAndForms() {
+        return Arrays.stream(HopperTile.values())
+                .flatMap(tile ->
+                        Arrays.stream(Form.values())
+                                .filter(form -> tile.supports(form, false, 1))
+                                .map(form -> Arguments.of(tile, form)));
+    }
+
+    /// The same of Hopper's kernels, whose bits are those of the portable ones.
+    @ParameterizedTest
+    @MethodSource("hopperTilesAndForms")
+    void theHopperTileDoesNotShow(HopperTile tile, Form form) {
+        CudaDevice cuda = Target.sharedCuda();
+        assumeTrue(HopperGemm.runsOn(cuda), "not a Hopper GPU");
+        Gemm chosen = new CudaGemm(cuda);
+        HopperGemm hopper = new HopperGemm(cuda, (what, fromC, m, n) -> tile);
+        Gemm forced = new CudaGemm(cuda, hopper);
+        for (int[] shape :
+                new int[][] {
+                    {1, 8, 8},
+                    {16, 40, 72},
+                    {30, 264, 40},
+                    {64, 520, 328},
+                    {136, 264, 328},
+                    {304, 520, 40},
+                    {520, 1032, 200}
+                }) {
+            for (int accumulate = 0; accumulate < 2; accumulate++) {
+                if (tile.supports(form, accumulate == 1, shape[0])) {
+                    assertSameProduct(
+                            Target.CUDA_BF16,
+                            chosen,
+                            forced,
+                            form,
+                            shape,
+                            accumulate == 1,
+                            "" + tile);
                 }
             }
+        }
+    }
+
+    private static void assertSameProduct(
+            Target target,
+            Gemm chosen,
+            Gemm forced,
+            Form form,
+            int[] shape,
+            boolean accumulate,
+            String tile) {
+        int m = shape[0];
+        int n = shape[1];
+        int k = shape[2];
+        DType dtype = target.dtype();
+        try (Buffers buffers = target.open()) {
+            if (form == Form.SWI_GLU) {
+                Span x = buffers.of(dtype, Buffers.normal(1, m * k, 1));
+                Span gate = buffers.of(dtype, Buffers.normal(2, n * k, 0.5));
+                Span up = buffers.of(dtype, Buffers.normal(3, n * k, 0.5));
+                Span expected = buffers.poison(dtype, m * n);
+                Span actual = buffers.poison(dtype, m * n);
+                chosen.swiGlu(m, n, k, x, gate, up, expected, null, null);
+                forced.swiGlu(m, n, k, x, gate, up, actual, null, null);
+                assertSameBits(buffers.floats(actual), buffers.floats(expected), "swiGlu " + tile);
+            } else if (form != Form.TN || m % 8 == 0) {
+                Layout layout = Layout.valueOf(form.name());
+                Operands operands = Operands.random(dtype, layout, m, n, k);
+                for (DType result : results(target)) {
+                    assertSameBits(
+                            multiply(buffers, forced, dtype, result, operands, 0, accumulate),
+                            multiply(buffers, chosen, dtype, result, operands, 0, accumulate),
+                            operands.shape() + " by " + tile);
+                }
+            }
+        }
+    }
+
+    /// Whether Hopper's wgmma and the portable mma.sync give an element the same bits.
+    @ParameterizedTest
+    @EnumSource
+    void hopperAndPortableKernelsAgreeInTheirBits(Form form) {
+        CudaDevice cuda = Target.sharedCuda();
+        assumeTrue(HopperGemm.runsOn(cuda), "not a Hopper GPU");
+        for (int[] shape : new int[][] {{16, 40, 72}, {136, 264, 328}, {520, 1032, 1000}}) {
+            assertSameProduct(
+                    Target.CUDA_BF16,
+                    new CudaGemm(cuda, null),
+                    new CudaGemm(cuda),
+                    form,
+                    shape,
+                    false,
+                    "Hopper");
         }
     }
 

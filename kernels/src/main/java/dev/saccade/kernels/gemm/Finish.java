@@ -1,0 +1,17 @@
+package dev.saccade.kernels.gemm;
+
+/// What an epilogue needs, as kernels take it; an absent operand's address is 0.
+///
+/// @param kind one of the constants
+record Finish(int kind, long bias, long scale, long residual, long kept, long keptUp) {
+    // The epilogues' numbers in epilogue.cuh.
+    static final int STORE = 0;
+    static final int ACCUMULATE = 1;
+    static final int GELU = 2;
+    static final int RESIDUAL = 3;
+
+    /// Whether the chains start from C.
+    boolean fromC() {
+        return kind == ACCUMULATE;
+    }
+}

@@ -1,0 +1,143 @@
+package dev.saccade.kernels.gemm;
+
+import dev.saccade.kernels.gemm.CudaTile.Form;
+
+/// The part of C that a block of a Hopper kernel computes, and which one a product uses: a pure
+/// function of the product's shape. It decides when and where an element is computed, never what it
+/// is. The numbers are those of `gemm/hopper.cu` and `gemm/hopper_few.cu`.
+enum HopperTile {
+    ROWS_128X256("128x256_cluster", 128, 256, 2, 384, 231_488, 1.0),
+    ROWS_128X128("128x128_cluster", 128, 128, 2, 384, 231_520, 0.8),
+    ALONE_128X128("128x128", 128, 128, 1, 384, 231_520, 0.7),
+    FEW_16("few16", 16, 64, 1, 160, 209_472, 0),
+    FEW_32("few32", 32, 64, 1, 160, 205_568, 0),
+    FEW_64("few64", 64, 64, 1, 160, 214_208, 0);
+
+    /// Up to this many rows a linear layer's time is that of reading its weight.
+    private static final int FEW_ROWS = 64;
+
+    /// Elements of k in a stage.
+    static final int DEPTH = 64;
+
+    private final String suffix;
+    private final int rows;
+    private final int columns;
+    private final int cluster;
+    private final int threads;
+    private final int sharedBytes;
+    private final double speed;
+
+    /// @param cluster blocks below each other that share a tile of B
+    /// @param speed the share of a multiprocessor's best speed that a block reaches; 0: few rows
+    HopperTile(
+            String suffix,
+            int rows,
+            int columns,
+            int cluster,
+            int threads,
+            int sharedBytes,
+            double speed) {
+        this.suffix = suffix;
+        this.rows = rows;
+        this.columns = columns;
+        this.cluster = cluster;
+        this.threads = threads;
+        this.sharedBytes = sharedBytes;
+        this.speed = speed;
+    }
+
+    /// The tile for a product.
+    ///
+    /// @param fromC whether the chains start from C
+    /// @param multiprocessors the device's
+    static HopperTile choose(Form form, boolean fromC, int m, int n, int multiprocessors) {
+        if (form.isLayer() && !fromC && m <= FEW_ROWS) {
+            return m <= FEW_16.rows ? FEW_16 : m <= FEW_32.rows ? FEW_32 : FEW_64;
+        }
+        HopperTile best = ROWS_128X256;
+        double least = Double.POSITIVE_INFINITY;
+        for (HopperTile tile : values()) {
+            if (tile.speed > 0) {
+                long slots = multiprocessors / tile.cluster;
+                long rounds = (tile.clusters(form, m, n) + slots - 1) / slots;
+                double cost = rounds * tile.columns / tile.speed;
+                if (cost < least) {
+                    least = cost;
+                    best = tile;
+                }
+            }
+        }
+        return best;
+    }
+
+    /// Whether there is a kernel.
+    boolean supports(Form form, boolean fromC, int m) {
+        return speed > 0 ? !(fromC && form == Form.SWI_GLU) : form.isLayer() && !fromC && m <= rows;
+    }
+
+    /// Clusters of tiles that cover C.
+    long clusters(Form form, int m, int n) {
+        long down = ((long) m + (long) rows * cluster - 1) / ((long) rows * cluster);
+        int across = isFew() ? columns : form.columns(columns);
+        return down * (((long) n + across - 1) / across);
+    }
+
+    /// Whether this is for few rows.
+    boolean isFew() {
+        return speed == 0;
+    }
+
+    /// The program that has the kernel.
+    String program() {
+        return isFew() ? "gemm/hopper_few" : "gemm/hopper";
+    }
+
+    /// The kernel's name.
+    String kernel(Form form, boolean fromC) {
+        String prefix =
+                switch (form) {
+                    case NN -> fromC ? "add_nn_" : "gemm_nn_";
+                    case NT -> fromC ? "add_nt_" : "gemm_nt_";
+                    case TN -> fromC ? "add_tn_" : "gemm_tn_";
+                    case SWI_GLU -> "swi_glu_";
+                };
+        return prefix + suffix;
+    }
+
+    /// Rows of A that one fetch brings.
+    int boxRows() {
+        return rows;
+    }
+
+    /// Rows of a B that lies along k, as a weight does, that one fetch brings.
+    int boxColumns(Form form) {
+        if (isFew()) {
+            return columns;
+        }
+        return form == Form.SWI_GLU ? columns / 2 : columns / cluster;
+    }
+
+    /// Blocks of a cluster.
+    int cluster() {
+        return cluster;
+    }
+
+    /// Threads of a block.
+    int threads() {
+        return threads;
+    }
+
+    /// Dynamic shared memory of a block; the gated unit's kernels for few rows take less or as
+    /// much.
+    int sharedBytes(Form form) {
+        if (form != Form.SWI_GLU) {
+            return sharedBytes;
+        }
+        return switch (this) {
+            case FEW_16 -> 211_376;
+            case FEW_32 -> 201_360;
+            case FEW_64 -> 205_936;
+            default -> sharedBytes;
+        };
+    }
+}
