@@ -63,8 +63,9 @@ final class ThinkingBudget {
             return Guide.Choice.DRAW;
         }
         // Where the model has begun to write the mark itself, what is missing is put in.
+        String text = recent.toString();
         int begun = end.length - 1;
-        while (recent.lastIndexOf(written[begun]) != recent.length() - written[begun].length()) {
+        while (!text.endsWith(written[begun])) {
             begun--;
         }
         forced = begun + 1;

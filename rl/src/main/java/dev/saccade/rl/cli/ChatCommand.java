@@ -1,7 +1,6 @@
 package dev.saccade.rl.cli;
 
 import java.io.BufferedReader;
-import java.io.Console;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
@@ -39,8 +38,7 @@ final class ChatCommand implements Callable<Integer> {
                         new BufferedReader(
                                 new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
             System.err.println(model.header());
-            Console console = System.console();
-            boolean terminal = console != null && console.isTerminal();
+            boolean terminal = "1".equals(System.getenv("SACCADE_TERMINAL"));
             new ChatLoop(model, interrupts, System.out, System.err, terminal, system).run(in);
         }
         return 0;

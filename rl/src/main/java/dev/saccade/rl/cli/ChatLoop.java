@@ -40,7 +40,8 @@ final class ChatLoop {
     private final List<Pixels> shown = new ArrayList<>();
     private int turns;
 
-    /// @param terminal whether somebody types: they are prompted
+    /// @param terminal whether the error stream is seen by somebody: they are prompted there, so
+    ///   that the output is the answers alone
     /// @param system the system turn; null for the template's
     ChatLoop(
             ChatModel model,
@@ -61,8 +62,8 @@ final class ChatLoop {
     void run(BufferedReader in) throws IOException {
         while (true) {
             if (terminal) {
-                out.print("> ");
-                out.flush();
+                err.print("> ");
+                err.flush();
             }
             String line = in.readLine();
             if (line == null || line.strip().equals("/quit")) {

@@ -1,7 +1,9 @@
 package dev.saccade.rl.cli;
 
-import java.lang.reflect.InvocationHandler;
-import java.lang.reflect.Proxy;
+import java.lang.invoke.MethodHandle;
+import java.lang.invoke.MethodHandleProxies;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.MethodType;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
@@ -20,25 +22,16 @@ final class Interrupts implements AutoCloseable {
     /// Begins to catch Ctrl-C.
     static Interrupts catching() {
         Interrupts interrupts = new Interrupts();
-        InvocationHandler handler =
-                (proxy, method, arguments) ->
-                        switch (method.getName()) {
-                            case "handle" -> {
-                                interrupts.interrupt();
-                                yield null;
-                            }
-                            case "equals" -> proxy == arguments[0];
-                            case "hashCode" -> System.identityHashCode(proxy);
-                            default -> "Saccade's handler of Ctrl-C";
-                        };
         try {
-            Class<?> handlerType = Class.forName("sun.misc.SignalHandler");
-            Object proxy =
-                    Proxy.newProxyInstance(
-                            Interrupts.class.getClassLoader(),
-                            new Class<?>[] {handlerType},
-                            handler);
-            interrupts.before = handle(proxy);
+            Class<?> signal = Class.forName("sun.misc.Signal");
+            MethodHandle interrupt =
+                    MethodHandles.lookup()
+                            .bind(interrupts, "interrupt", MethodType.methodType(void.class));
+            Object handler =
+                    MethodHandleProxies.asInterfaceInstance(
+                            Class.forName("sun.misc.SignalHandler"),
+                            MethodHandles.dropArguments(interrupt, 0, signal));
+            interrupts.before = handle(handler);
         } catch (ReflectiveOperationException | RuntimeException e) {
             interrupts.before = null; // Ctrl-C stays as it is
         }
