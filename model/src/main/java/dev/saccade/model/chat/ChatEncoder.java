@@ -7,6 +7,7 @@ import dev.saccade.model.image.ImageTiles;
 import dev.saccade.model.image.Pixels;
 import dev.saccade.model.image.RgbImage;
 import dev.saccade.model.tokenizer.Tokenizer;
+import java.util.Arrays;
 import java.util.List;
 
 /// Turns conversations with pictures into what a model reads.
@@ -47,17 +48,25 @@ public record ChatEncoder(
     /// A conversation up to the opening of the answer that is to be generated.
     ///
     /// @param pictures the tiles of each picture, in the order of `<image>` in the turns
-    /// @throws InputException when the turns have another number of `<image>`
+    /// @throws InputException when the turns have another number of `<image>`, or write the token
+    ///   of a picture's place themselves
     public Encoded encode(List<Message> messages, List<Pixels> pictures) {
         int[] visualTokens =
                 pictures.stream()
                         .mapToInt(pixels -> pixels.tiles() * config.tokensPerTile())
                         .toArray();
         String text = template.render(messages, visualTokens, true);
+        int[] tokens = tokenizer.encode(text);
+        long imageTokens = Arrays.stream(tokens).filter(id -> id == config.imageTokenId()).count();
+        long expected = Arrays.stream(visualTokens).asLongStream().sum();
+        if (imageTokens != expected) {
+            throw new InputException(
+                    "the prompt",
+                    "its text holds %d %s that belong to no picture"
+                            .formatted(imageTokens - expected, ChatTemplate.IMAGE_TOKEN),
+                    "write %s where a picture goes".formatted(ChatTemplate.IMAGE_PLACEHOLDER));
+        }
         return new Encoded(
-                text,
-                new Prompt(
-                        tokenizer.encode(text),
-                        pictures.isEmpty() ? null : Pixels.concat(pictures)));
+                text, new Prompt(tokens, pictures.isEmpty() ? null : Pixels.concat(pictures)));
     }
 }

@@ -277,11 +277,10 @@ final class JinjaTemplate {
         lines.add("{%- for part in message['content'] -%}");
         lines.add("{%- if part['type'] == 'text' -%}");
         lines.add("{{- part['text'] -}}");
+        // transformers' processor puts a picture's tokens in this one's place.
         lines.add("{%- elif part['type'] == 'image' -%}");
         lines.add(
-                "{{- "
-                        + QuotedText.quote(ChatTemplate.IMAGE_PLACEHOLDER + (after ? "" : "\n"))
-                        + " -}}");
+                "{{- " + QuotedText.quote(ChatTemplate.IMAGE_TOKEN + (after ? "" : "\n")) + " -}}");
         lines.add("{%- endif -%}");
         lines.add("{%- endfor -%}");
         lines.add("{%- endif -%}");

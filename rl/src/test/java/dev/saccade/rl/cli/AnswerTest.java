@@ -140,6 +140,8 @@ final class AnswerTest {
         generate("--prompt", "a", "b").isBadInput("the question is given twice");
         generate("-i", file, "<image> and <image>").isBadInput("has 2 <image> for 1 picture");
         generate("-i", "none.png", "Q").isBadInput("none.png");
+        generate("a <IMG_CONTEXT>")
+                .isBadInput("its text holds 1 <IMG_CONTEXT> that belong to no picture");
     }
 
     @Test
