@@ -10,6 +10,7 @@
 // of the last place, narrow down the bin in which the weight wanted is reached (the k-th word, or p of
 // the mass), and the same over ids cuts between equals. Masses are the CPU's exponentials in fixed point
 // with 63 bits for a whole row, so that additions are exact integer ones and atomics keep no order.
+// Min-p is a least z, which cuts where it lies above the others' cut.
 #include "numeric.cuh"
 #include "philox.cuh"
 
@@ -22,6 +23,8 @@ using Entry = unsigned long long;
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
 constexpr int CHUNK = 8192;
+constexpr int PENALISED = 4 * THREADS;
+constexpr int BAD_INDEX = 1;  // the fault of a forced word that does not exist
 constexpr int NO_WORD = 2;  // the fault of a row without an allowed word
 constexpr int LAST_WORD = 0x7fffffff;
 constexpr float NONE = -INFINITY;
@@ -319,10 +322,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_merge(
   if (threadIdx.x % 32 == 0) write_token(best, row, vocab, tokens, fault);
 }
 
-// The last word that top-k (0: all) and then top-p (1: all) keep of row blockIdx.x: its z, and among
-// words of the same z the last id. `mass_scale` is a power of 2: a mass of 1 in fixed point.
+// The last word that top-k (0: all), then top-p (1: all) and then min-p keep of row blockIdx.x: its z, and
+// among words of the same z the last id. `reach` is log(min-p), -infinity for all; `mass_scale` is a power
+// of 2: a mass of 1 in fixed point.
 extern "C" __global__ void __launch_bounds__(CUT_THREADS) sample_cut(
-    int vocab, float inverse, int top_k, float top_p, float mass_scale, const float* logits,
+    int vocab, float inverse, int top_k, float top_p, float reach, float mass_scale, const float* logits,
     const uint8_t* banned, float* cuts, int* cut_words) {
   __shared__ CutMemory memory;
   const Row row{vocab, inverse, logits + static_cast<long long>(blockIdx.x) * vocab, banned};
@@ -352,6 +356,8 @@ extern "C" __global__ void __launch_bounds__(CUT_THREADS) sample_cut(
       const Entry wanted = __double2ull_ru(__dmul_rn(double(top_p), __ull2double_rn(total)));
       cut_at(row, most, wanted, memory, cut, mass);
     }
+    const float least = __fadd_rn(most, reach);
+    if (least > cut.z) cut = Cut{least, 0, 0, 0};
   }
   int last = LAST_WORD;
   if (cut.missing != 0 && cut.missing + cut.unit <= cut.equals) {  // not all of them are kept
@@ -366,4 +372,36 @@ extern "C" __global__ void __launch_bounds__(CUT_THREADS) sample_cut(
     cuts[blockIdx.x] = cut.z;
     cut_words[blockIdx.x] = last;
   }
+}
+
+// The repetition penalty: words `blockIdx.y * PENALISED` and on of row blockIdx.x.
+extern "C" __global__ void __launch_bounds__(THREADS) sample_penalise(
+    int vocab, float penalty, const float* logits, const uint8_t* seen, float* result) {
+  const long long row = blockIdx.x * static_cast<long long>(vocab);
+#pragma unroll
+  for (int i = 0; i < PENALISED; i += THREADS) {
+    const int word = blockIdx.y * PENALISED + i + threadIdx.x;
+    if (word < vocab) {
+      float logit = logits[row + word];
+      if (seen[row + word] != 0) logit = logit < 0.0f ? __fmul_rn(logit, penalty) : __fdiv_rn(logit, penalty);
+      result[row + word] = logit;
+    }
+  }
+}
+
+// Forced words (where `forced` is not null and not negative) take the drawn ones' places, and each row has
+// seen its word (where `seen` is not null): a thread a row. A row without a word has been reported before.
+extern "C" __global__ void __launch_bounds__(THREADS) sample_settle(
+    int rows, int vocab, const int* forced, uint8_t* seen, int* tokens, int* fault) {
+  const int row = blockIdx.x * THREADS + threadIdx.x;
+  if (row >= rows) return;
+  if (forced != nullptr && forced[row] >= 0) {
+    if (forced[row] >= vocab) {
+      report_fault(fault, BAD_INDEX, forced[row], vocab, 0);
+      return;
+    }
+    tokens[row] = forced[row];
+  }
+  const int word = tokens[row];
+  if (seen != nullptr && word >= 0 && word < vocab) seen[row * static_cast<long long>(vocab) + word] = 1;
 }

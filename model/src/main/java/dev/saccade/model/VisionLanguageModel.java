@@ -197,6 +197,19 @@ public final class VisionLanguageModel implements AutoCloseable {
         return bannedTokens;
     }
 
+    /// As [#bannedTokens()], with further tokens banned. Belongs to the tape.
+    public Tensor bannedTokens(Tape tape, int[] further) {
+        byte[] banned = banned(config);
+        for (int token : further) {
+            if (token < 0 || token >= banned.length) {
+                throw new IllegalArgumentException(
+                        "token %d of a vocabulary of %d".formatted(token, banned.length));
+            }
+            banned[token] = 1;
+        }
+        return tape.upload(banned, banned.length);
+    }
+
     /// The head's weight [vocabSize, hiddenSize].
     public Parameter head() {
         return language.head();

@@ -8,15 +8,18 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import org.jspecify.annotations.Nullable;
 
-/// Sampling on CUDA: where top-k or top-p cut, one kernel finds the last word kept of each row;
-/// then the rows are walked, a warp a row up to 1024 words, else a block for each 8192 words of a
-/// row.
+/// Sampling on CUDA: where top-k, top-p or min-p cut, one kernel finds the last word kept of each
+/// row; then the rows are walked, a warp a row up to 1024 words, else a block for each 8192 words
+/// of a row.
 final class CudaSampling implements Sampling {
     private static final int THREADS = 256;
     private static final int ROWS_OF_BLOCK = THREADS / 32;
     private static final int CUT_THREADS = 1024;
     private static final int WARP_WORDS = 1024;
     private static final int CHUNK = 8192;
+
+    /// Words of a row that a block of [#penalise] handles.
+    private static final int PENALISED = 4 * THREADS;
 
     /// Bits of a row's whole mass in fixed point.
     private static final int MASS_BITS = 63;
@@ -26,6 +29,8 @@ final class CudaSampling implements Sampling {
     private final Kernel block;
     private final Kernel merge;
     private final Kernel cut;
+    private final Kernel penalise;
+    private final Kernel settle;
 
     CudaSampling(CudaDevice device) {
         Program program = device.program("sampling/portable");
@@ -34,6 +39,8 @@ final class CudaSampling implements Sampling {
         this.block = program.kernel("sample_block");
         this.merge = program.kernel("sample_merge");
         this.cut = program.kernel("sample_cut");
+        this.penalise = program.kernel("sample_penalise");
+        this.settle = program.kernel("sample_settle");
     }
 
     /// The operands' addresses.
@@ -59,7 +66,7 @@ final class CudaSampling implements Sampling {
             Span positions,
             Span tokens) {
         HostSampling.check(rows, vocab);
-        boolean greedy = options.temperature() == 0;
+        boolean greedy = options.greedy();
         Operands operands =
                 new Operands(
                         rows,
@@ -74,7 +81,7 @@ final class CudaSampling implements Sampling {
         if (rows == 0) {
             return;
         }
-        if (greedy || (options.topK() == 0 && options.topP() == 1)) {
+        if (!options.cuts()) {
             draw(operands, 0, 0);
             return;
         }
@@ -86,6 +93,7 @@ final class CudaSampling implements Sampling {
                     .float32(operands.inverse)
                     .int32(options.topK())
                     .float32(options.topP())
+                    .float32(options.reach())
                     .float32(Math.scalb(1f, MASS_BITS - vocabBits))
                     .pointer(operands.logits)
                     .pointer(operands.banned)
@@ -93,6 +101,44 @@ final class CudaSampling implements Sampling {
                     .pointer(cutWords)
                     .launch(rows, CUT_THREADS);
             draw(operands, cuts.address(), cutWords);
+        }
+    }
+
+    @Override
+    public void penalise(int rows, int vocab, float penalty, Span logits, Span seen, Span result) {
+        HostSampling.check(rows, vocab);
+        HostSampling.checkPenalty(penalty);
+        long elements = (long) rows * vocab;
+        long from = logits.require("logits", DType.F32, elements);
+        long marks = seen.require("seen", DType.U8, elements);
+        long to = result.require("result", DType.F32, elements);
+        if (rows > 0) {
+            penalise.begin()
+                    .int32(vocab)
+                    .float32(penalty)
+                    .pointer(from)
+                    .pointer(marks)
+                    .pointer(to)
+                    .launch(rows, Math.ceilDiv(vocab, PENALISED), 1, THREADS, 0);
+        }
+    }
+
+    @Override
+    public void settle(
+            int rows, int vocab, @Nullable Span forced, @Nullable Span seen, Span tokens) {
+        HostSampling.check(rows, vocab);
+        long words = tokens.require("tokens", DType.I32, rows);
+        long chosen = forced == null ? 0 : forced.require("forced", DType.I32, rows);
+        long marks = seen == null ? 0 : seen.require("seen", DType.U8, (long) rows * vocab);
+        if (rows > 0) {
+            settle.begin()
+                    .int32(rows)
+                    .int32(vocab)
+                    .pointer(chosen)
+                    .pointer(marks)
+                    .pointer(words)
+                    .pointer(device.faultAddress())
+                    .launch(Math.ceilDiv(rows, THREADS), THREADS);
         }
     }
 

@@ -16,8 +16,8 @@ import jdk.incubator.vector.VectorSpecies;
 import org.jspecify.annotations.Nullable;
 
 /// Sampling on the CPU: one walk over a row for the largest score, after [Nucleus] has found where
-/// top-k and top-p cut, if they do. A score is z + noise in fp32, z the logit times 1 / temperature
-/// (the logit itself at temperature 0, where there is no noise).
+/// top-k, top-p and min-p cut, if they do. A score is z + noise in fp32, z the logit times 1 /
+/// temperature (the logit itself at temperature 0, where there is no noise).
 final class HostSampling implements Sampling {
     /// Words that noise is made for at a time; it stays in the first-level cache.
     private static final int CHUNK = 32 * Philox.BLOCK;
@@ -49,14 +49,12 @@ final class HostSampling implements Sampling {
         long key = keys.require("keys", DType.I64, rows);
         long position = positions.require("positions", DType.I32, rows);
         long to = tokens.require("tokens", DType.I32, rows);
-        boolean greedy = options.temperature() == 0;
+        boolean greedy = options.greedy();
         float temperature = greedy ? 1f : options.temperature();
-        boolean cuts = !greedy && (options.topK() > 0 || options.topP() < 1);
         try (AllowedWords words = new AllowedWords(device, vocab, temperature, banned)) {
             HostDevice.Part part =
                     (_, begin, end) -> {
-                        Nucleus nucleus =
-                                cuts ? new Nucleus(words, options.topK(), options.topP()) : null;
+                        Nucleus nucleus = options.cuts() ? new Nucleus(words, options) : null;
                         Draw draw = new Draw(words, !greedy);
                         for (int row = begin; row < end; row++) {
                             long at = from + 4L * vocab * row;
@@ -77,10 +75,61 @@ final class HostSampling implements Sampling {
                             HostMemory.SPACE.set(Lanes.INT, to + 4L * row, token);
                         }
                     };
-            if ((long) rows * vocab < SMALL) {
-                part.run(0, 0, rows);
-            } else {
-                device.run(rows, part);
+            run(rows, vocab, part);
+        }
+    }
+
+    private void run(int rows, int vocab, HostDevice.Part part) {
+        if ((long) rows * vocab < SMALL) {
+            part.run(0, 0, rows);
+        } else {
+            device.run(rows, part);
+        }
+    }
+
+    @Override
+    public void penalise(int rows, int vocab, float penalty, Span logits, Span seen, Span result) {
+        check(rows, vocab);
+        checkPenalty(penalty);
+        long elements = (long) rows * vocab;
+        long from = logits.require("logits", DType.F32, elements);
+        long marks = seen.require("seen", DType.U8, elements);
+        long to = result.require("result", DType.F32, elements);
+        run(
+                rows,
+                vocab,
+                (_, begin, end) -> {
+                    for (long i = (long) begin * vocab; i < (long) end * vocab; i++) {
+                        float logit = Lanes.get(from + 4 * i);
+                        if (HostMemory.SPACE.get(ValueLayout.JAVA_BYTE, marks + i) != 0) {
+                            logit = logit < 0 ? logit * penalty : logit / penalty;
+                        }
+                        Lanes.set(to + 4 * i, logit);
+                    }
+                });
+    }
+
+    @Override
+    public void settle(
+            int rows, int vocab, @Nullable Span forced, @Nullable Span seen, Span tokens) {
+        check(rows, vocab);
+        long words = tokens.require("tokens", DType.I32, rows);
+        long chosen = forced == null ? 0 : forced.require("forced", DType.I32, rows);
+        long marks = seen == null ? 0 : seen.require("seen", DType.U8, (long) rows * vocab);
+        for (int row = 0; row < rows; row++) {
+            if (forced != null) {
+                int word = Lanes.getInt(chosen + 4L * row);
+                if (word >= vocab) {
+                    throw new IndexOutOfBoundsException(
+                            "forced word %d of a vocabulary of %d".formatted(word, vocab));
+                }
+                if (word >= 0) {
+                    HostMemory.SPACE.set(Lanes.INT, words + 4L * row, word);
+                }
+            }
+            if (seen != null) {
+                long mark = marks + (long) vocab * row + Lanes.getInt(words + 4L * row);
+                HostMemory.SPACE.set(ValueLayout.JAVA_BYTE, mark, (byte) 1);
             }
         }
     }
@@ -90,6 +139,12 @@ final class HostSampling implements Sampling {
         if (rows < 0 || vocab < 1) {
             throw new IllegalArgumentException(
                     "sampling: %d rows, vocabulary of %d".formatted(rows, vocab));
+        }
+    }
+
+    static void checkPenalty(float penalty) {
+        if (!(penalty > 0 && penalty < Float.POSITIVE_INFINITY)) {
+            throw new IllegalArgumentException("sampling: repetition penalty " + penalty);
         }
     }
 

@@ -7,13 +7,14 @@ import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 
-/// Where top-k and top-p cut a row: exactly, over the words sorted by z from the largest down, the
-/// lower id first among equals. Top-k cuts first; top-p then keeps the shortest prefix whose share
-/// of the remaining mass reaches p (Holtzman et al., 1904.09751).
+/// Where top-k, top-p and min-p cut a row: exactly, over the words sorted by z from the largest
+/// down, the lower id first among equals. Top-k cuts first; top-p then keeps the shortest prefix
+/// whose share of the remaining mass reaches p (Holtzman et al., 1904.09751); min-p asks for a
+/// least z.
 ///
-/// Only the words within some distance of the largest z are sorted, and the distance grows until
-/// the cut lies among them; the prefix that decides is the same for any distance. One instance
-/// serves one worker.
+/// For top-k and top-p only the words within some distance of the largest z are sorted, and the
+/// distance grows until the cut lies among them; the prefix that decides is the same for any
+/// distance. One instance serves one worker.
 final class Nucleus {
     private static final float FIRST_REACH = 10f;
 
@@ -23,17 +24,18 @@ final class Nucleus {
     private final AllowedWords words;
     private final int topK;
     private final float topP;
+    private final float reach;
     private final long[] sorted;
     private final float[] lanes = new float[Lanes.LENGTH];
     private float cut;
     private int cutWord;
 
-    /// @param topK 0 = all
-    /// @param topP 1 = all
-    Nucleus(AllowedWords words, int topK, float topP) {
+    Nucleus(AllowedWords words, Sampling.Options options) {
+        int topK = options.topK();
         this.words = words;
         this.topK = topK == 0 ? words.vocab() : Math.min(topK, words.vocab());
-        this.topP = topP;
+        this.topP = options.topP();
+        this.reach = options.reach();
         this.sorted = new long[words.vocab()];
     }
 
@@ -55,6 +57,18 @@ final class Nucleus {
         if (Math.abs(max) == Float.POSITIVE_INFINITY) {
             return; // no word, or one that wins whatever the noise
         }
+        if (topK < words.vocab() || topP < 1) {
+            find(row, max);
+        }
+        float least = max + reach;
+        if (least > cut) {
+            cut = least;
+            cutWord = Integer.MAX_VALUE;
+        }
+    }
+
+    /// Finds where top-k and top-p cut.
+    private void find(long row, float max) {
         boolean all = topK == words.vocab();
         double rowMass = all && topP < 1 ? mass(row, max) : 0;
         for (float reach = FIRST_REACH; ; reach *= 2) {

@@ -17,9 +17,14 @@ import org.jspecify.annotations.Nullable;
 ///
 /// **Cuts.** As if a row's words were sorted by z from the largest down, the lower id first among
 /// equals: top-k keeps the first k; top-p then keeps the shortest prefix whose share of the mass
-/// that is left reaches p (Holtzman et al., 1904.09751). Masses are exponentials in fp32, added in
-/// double on the CPU and in fixed point of 63 bits on CUDA; the two could differ only where a
-/// prefix's share equals p to 1e-11 of the mass.
+/// that is left reaches p (Holtzman et al., 1904.09751); min-p then keeps what is at least p times
+/// as probable as the likeliest word (Nguyen et al., 2407.01082), which is `z >= max + log p` in
+/// fp32, the logarithm rounded once. Masses are exponentials in fp32, added in double on the CPU
+/// and in fixed point of 63 bits on CUDA; the two could differ only where a prefix's share equals p
+/// to 1e-11 of the mass.
+///
+/// This is the order of transformers: repetition penalty ([#penalise]), temperature, top-k, top-p,
+/// min-p. There, words that are equal to the k-th are all kept, here only the first of them.
 ///
 /// **Special rows.** -inf and NaN are never drawn and carry no mass; +inf wins whatever the cut. A
 /// row without a word to draw is an IllegalArgumentException; on CUDA it is reported at the next
@@ -33,13 +38,36 @@ public interface Sampling {
     /// @param temperature divides the logits; 0 = greedy
     /// @param topK keep the k most probable words; 0 = all
     /// @param topP keep the smallest set of most probable words whose mass reaches p; 1 = all
-    record Options(float temperature, int topK, float topP) {
+    /// @param minP keep the words at least p times as probable as the most probable one; 0 = all
+    record Options(float temperature, int topK, float topP, float minP) {
         public Options {
-            if (!(temperature >= 0) || topK < 0 || !(topP > 0 && topP <= 1)) {
+            if (!(temperature >= 0)
+                    || topK < 0
+                    || !(topP > 0 && topP <= 1)
+                    || !(minP >= 0 && minP <= 1)) {
                 throw new IllegalArgumentException(
-                        "sampling: temperature %s, top-k %d, top-p %s"
-                                .formatted(temperature, topK, topP));
+                        "sampling: temperature %s, top-k %d, top-p %s, min-p %s"
+                                .formatted(temperature, topK, topP, minP));
             }
+        }
+
+        /// Options without min-p.
+        public Options(float temperature, int topK, float topP) {
+            this(temperature, topK, topP, 0);
+        }
+
+        boolean greedy() {
+            return temperature == 0;
+        }
+
+        /// Whether words are cut from a row before one is drawn. The largest is never cut.
+        boolean cuts() {
+            return !greedy() && (topK > 0 || topP < 1 || minP > 0);
+        }
+
+        /// How far below the largest z a word may lie: log(minP), -infinity where all may be drawn.
+        float reach() {
+            return (float) StrictMath.log(minP);
         }
     }
 
@@ -57,6 +85,26 @@ public interface Sampling {
             Span keys,
             Span positions,
             Span tokens);
+
+    /// The repetition penalty (Keskar et al., 1909.05858) as transformers applies it: a word that
+    /// its row has seen gets `logit / penalty`, or `logit * penalty` where the logit is below 0,
+    /// rounded once; the other words keep their logits. It comes before [#sample], under greedy
+    /// decoding too. Log-probabilities stay those of `logits`.
+    ///
+    /// logits and result `[rows, vocab]` F32, which may be the same memory; seen `[rows, vocab]`
+    /// U8, 0 where a row has not seen a word.
+    ///
+    /// @param penalty above 0; above 1 makes repetitions less likely
+    void penalise(int rows, int vocab, float penalty, Span logits, Span seen, Span result);
+
+    /// What is done with the words drawn: where a word is forced, it takes the drawn one's place;
+    /// then each row has seen its word.
+    ///
+    /// forced `[rows]` I32, the word of each row, negative where it is free; null where all are.
+    /// seen as in [#penalise]; null where nobody asks. tokens `[rows]` I32 from [#sample]. A forced
+    /// word that is not of the vocabulary is an IndexOutOfBoundsException, on CUDA at the next
+    /// download or synchronisation.
+    void settle(int rows, int vocab, @Nullable Span forced, @Nullable Span seen, Span tokens);
 
     /// The implementation for `device`.
     static Sampling on(Device device) {

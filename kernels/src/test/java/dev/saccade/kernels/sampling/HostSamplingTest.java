@@ -287,5 +287,9 @@ class HostSamplingTest {
         assertThatThrownBy(() -> new Options(1, -1, 1))
                 .isInstanceOf(IllegalArgumentException.class);
         assertThatThrownBy(() -> new Options(1, 0, 0)).isInstanceOf(IllegalArgumentException.class);
+        for (float minP : new float[] {-0.1f, 1.1f, Float.NaN}) {
+            assertThatThrownBy(() -> new Options(1, 0, 1, minP))
+                    .isInstanceOf(IllegalArgumentException.class);
+        }
     }
 }

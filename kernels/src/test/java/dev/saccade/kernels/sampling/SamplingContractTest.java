@@ -9,6 +9,7 @@ import dev.saccade.kernels.Span;
 import dev.saccade.kernels.sampling.Sampling.Options;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Target;
+import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.SplittableRandom;
@@ -125,6 +126,13 @@ class SamplingContractTest {
             }
             order = Arrays.copyOf(order, kept);
         }
+        if (options.minP() > 0) {
+            double max = z[order[0]];
+            order =
+                    Arrays.stream(order)
+                            .filter(v -> StrictMath.exp(z[v] - max) >= options.minP())
+                            .toArray();
+        }
         Arrays.sort(order);
         int best = -1;
         float bestScore = NONE;
@@ -179,7 +187,32 @@ class SamplingContractTest {
     @ParameterizedTest
     @MethodSource("options")
     void drawsWhatTheRuleSays(Target target, int vocab, float temperature, int topK, float topP) {
-        Options options = new Options(temperature, topK, topP);
+        assertFollowsTheRule(target, vocab, new Options(temperature, topK, topP));
+    }
+
+    static Stream<Arguments> minimums() {
+        return Stream.of(Target.CPU_F32, Target.CUDA_F32)
+                .flatMap(target ->
+                        Stream.of(
+                                Arguments.of(target, 1, new Options(1, 0, 1, 0.1f)),
+                                Arguments.of(target, 33, new Options(1, 0, 1, 0.02f)),
+                                Arguments.of(target, 136, new Options(0.7f, 0, 1, 1)),
+                                Arguments.of(target, 136, new Options(1.5f, 5, 1, 0.3f)),
+                                Arguments.of(target, 136, new Options(1.5f, 50, 1, 1e-6f)),
+                                Arguments.of(target, 1000, new Options(1, 0, 0.9f, 0.05f)),
+                                Arguments.of(target, 1000, new Options(0, 0, 1, 0.5f)),
+                                Arguments.of(target, 1031, new Options(2, 100, 0.8f, 0.01f)),
+                                Arguments.of(target, 9001, new Options(1, 0, 1, 0.2f)),
+                                Arguments.of(target, 9001, new Options(1, 50, 0.99f, 1e-3f))));
+    }
+
+    @ParameterizedTest
+    @MethodSource("minimums")
+    void minPCutsAfterTheOthers(Target target, int vocab, Options options) {
+        assertFollowsTheRule(target, vocab, options);
+    }
+
+    private static void assertFollowsTheRule(Target target, int vocab, Options options) {
         int rows = vocab > 2000 ? 5 : 40;
         long[] keys = keys(rows, 4);
         int[] positions = positions(rows);
@@ -268,6 +301,8 @@ class SamplingContractTest {
                     new Options(1, 20, 1),
                     new Options(1, 0, 0.9f),
                     new Options(1.3f, 300, 0.8f),
+                    new Options(1, 0, 1, 0.02f),
+                    new Options(1.3f, 300, 0.95f, 0.01f),
                     new Options(0, 0, 1)
                 }) {
             assertThat(draw(target, vocab, options, logits, null, keys, positions(rows)))
@@ -361,6 +396,119 @@ class SamplingContractTest {
                             target.isCuda()
                                     ? IndexOutOfBoundsException.class
                                     : IllegalArgumentException.class);
+        }
+    }
+
+    /// With a large top-k nothing is cut, however unlikely it is.
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void aTopKOfEverythingCutsNothing(Target target) {
+        int vocab = 4;
+        int rows = 200_000;
+        float[] logits = new float[rows * vocab];
+        for (int row = 0; row < rows; row++) {
+            logits[row * vocab] = 0;
+            Arrays.fill(logits, row * vocab + 1, (row + 1) * vocab, -10.5f);
+        }
+        // The words that a search near the largest one would miss are drawn now and then.
+        long[] keys = keys(rows, 12);
+        int[] positions = positions(rows);
+        for (float temperature : new float[] {0.9f, 1}) {
+            Options cut = new Options(temperature, 4, 1);
+            Options all = new Options(temperature, 0, 1);
+            assertThat(draw(target, vocab, cut, logits, null, keys, positions))
+                    .containsExactly(draw(target, vocab, all, logits, null, keys, positions));
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void penalisesWhatARowHasSeen(Target target) {
+        for (int vocab : new int[] {1, 31, 1000, 1024, 9001}) {
+            int rows = 3;
+            float[] logits = Buffers.normal(vocab, rows * vocab, 4);
+            logits[vocab / 2] = NONE;
+            logits[vocab] = 0;
+            logits[rows * vocab - 1] = Float.NaN;
+            byte[] seen = new byte[logits.length];
+            SplittableRandom random = new SplittableRandom(vocab);
+            for (int i = 0; i < seen.length; i++) {
+                seen[i] = (byte) random.nextInt(2);
+            }
+            for (float penalty : new float[] {1, 1.05f, 1.3f, 0.8f}) {
+                float[] expected = logits.clone();
+                for (int i = 0; i < expected.length; i++) {
+                    if (seen[i] != 0) {
+                        expected[i] *= logits[i] < 0 ? penalty : 1;
+                        expected[i] /= logits[i] < 0 ? 1 : penalty;
+                    }
+                }
+                try (Buffers buffers = target.open()) {
+                    Sampling sampling = Sampling.on(buffers.device());
+                    float[] padded = new float[logits.length + 1];
+                    System.arraycopy(logits, 0, padded, 1, logits.length);
+                    Span in = buffers.of(padded).slice(1, logits.length);
+                    Span marks = buffers.of(seen);
+                    Span out = buffers.poison(logits.length);
+                    sampling.penalise(rows, vocab, penalty, in, marks, out);
+                    assertThat(buffers.floats(out)).containsExactly(expected);
+                    assertThat(buffers.floats(in)).containsExactly(logits);
+                    sampling.penalise(rows, vocab, penalty, in, marks, in);
+                    assertThat(buffers.floats(in)).containsExactly(expected);
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void forcedWordsAreTakenAndAllAreSeen(Target target) {
+        int vocab = 300;
+        int rows = 400;
+        int[] drawn = IntStream.range(0, rows).map(row -> row * 7 % vocab).toArray();
+        int[] forced =
+                IntStream.range(0, rows).map(row -> row % 3 == 0 ? row % vocab : -1).toArray();
+        int[] taken =
+                IntStream.range(0, rows)
+                        .map(row -> forced[row] >= 0 ? forced[row] : drawn[row])
+                        .toArray();
+        try (Buffers buffers = target.open()) {
+            Sampling sampling = Sampling.on(buffers.device());
+            byte[] before = new byte[rows * vocab];
+            before[vocab + 5] = 1;
+            Span seen = buffers.of(before);
+            Span tokens = buffers.of(drawn);
+            sampling.settle(rows, vocab, buffers.of(forced), seen, tokens);
+            assertThat(buffers.ints(tokens)).containsExactly(taken);
+            byte[] expected = before.clone();
+            for (int row = 0; row < rows; row++) {
+                expected[row * vocab + taken[row]] = 1;
+            }
+            byte[] after = new byte[before.length];
+            buffers.device().download(seen.buffer(), 0, MemorySegment.ofArray(after));
+            assertThat(after).containsExactly(expected);
+
+            Span again = buffers.of(drawn);
+            sampling.settle(rows, vocab, null, seen, again);
+            sampling.settle(rows, vocab, null, null, again);
+            assertThat(buffers.ints(again)).containsExactly(drawn);
+            sampling.settle(rows, vocab, buffers.of(forced), null, again);
+            assertThat(buffers.ints(again)).containsExactly(taken);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void wordsThatDoNotExistAreNotForced(Target target) {
+        try (Buffers buffers = target.open()) {
+            Span tokens = buffers.of(1, 2);
+            Span forced = buffers.of(-1, 7);
+            assertThatThrownBy(
+                            () -> {
+                                Sampling.on(buffers.device()).settle(2, 7, forced, null, tokens);
+                                buffers.ints(tokens);
+                            })
+                    .isInstanceOf(IndexOutOfBoundsException.class);
         }
     }
 

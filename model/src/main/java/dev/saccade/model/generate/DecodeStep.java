@@ -11,11 +11,13 @@ import dev.saccade.model.language.KvCache;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 
 /// Drawing one token more for each row of a batch: recorded once, run again for every token. All
 /// that changes from token to token is in device memory, and the step itself moves it on: the drawn
 /// tokens are written where the step reads its newest ones, and the counters are counted up. So a
-/// token costs the host one submission and one download.
+/// token costs the host one submission and one download, and an upload only when a row's token is
+/// forced.
 ///
 /// A row whose request has finished keeps running in its own slot of the cache and is ignored; it
 /// stays inside the slot, since all rows of a wave began together.
@@ -38,21 +40,26 @@ final class DecodeStep implements AutoCloseable {
     private final Draws draws;
     private final Replay replay;
 
-    DecodeStep(VisionLanguageModel model, SamplingOptions options, KvCache cache, Row[] start) {
+    /// @param seen see [Draws]
+    DecodeStep(
+            VisionLanguageModel model,
+            DrawRules rules,
+            KvCache cache,
+            Row[] start,
+            byte @Nullable [] seen) {
         this.device = model.kernels().device();
         this.rows = start.length;
         this.memory = Tape.inference(model.kernels());
         try {
-            this.draws = new Draws(memory, rows);
-            this.replay = record(model, options, cache, start);
+            this.draws = new Draws(memory, model, rules, rows, seen);
+            this.replay = record(model, cache, start);
         } catch (RuntimeException e) {
             memory.close();
             throw e;
         }
     }
 
-    private Replay record(
-            VisionLanguageModel model, SamplingOptions options, KvCache cache, Row[] start) {
+    private Replay record(VisionLanguageModel model, KvCache cache, Row[] start) {
         int[] newest = new int[rows];
         int[] keyStart = new int[rows];
         long[] keys = new long[rows];
@@ -85,7 +92,7 @@ final class DecodeStep implements AutoCloseable {
         return device.record(() -> {
             try (Tape tape = Tape.inference(model.kernels())) {
                 Tensor hidden = model.decode(tape, inputs, cache);
-                draws.draw(tape, model, options, hidden, randomKeys.span(), drawPositions.span());
+                draws.draw(tape, model, hidden, randomKeys.span(), drawPositions.span());
                 model.kernels().advance().advance(4 * rows, counters.span());
             }
         });
@@ -102,8 +109,10 @@ final class DecodeStep implements AutoCloseable {
 
     /// Draws a token for each row.
     ///
+    /// @param forced the rows' forced tokens, [Draws#FREE] where a row is free
     /// @return what was drawn, row by row
-    Draws run() {
+    Draws run(int[] forced) {
+        draws.force(forced);
         replay.run();
         draws.download();
         return draws;

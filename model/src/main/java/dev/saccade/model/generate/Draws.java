@@ -4,24 +4,41 @@ import dev.saccade.engine.Device;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
-import dev.saccade.kernels.sampling.Sampling;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /// The tokens drawn for some rows with their log-probabilities and entropies: one piece of device
-/// memory, which one download brings to the host.
+/// memory, which one download brings to the host. Beside it lies what drawing asks of each row:
+/// which token is forced, and which tokens its sequence has already.
 final class Draws {
+    /// A row whose token is drawn.
+    static final int FREE = -1;
+
     private final int rows;
+    private final DrawRules rules;
     private final Tensor memory;
+    private final @Nullable Tensor seen;
+    private final @Nullable Tensor forced;
     private final int[] values;
+    private int[] forcedNow;
 
     /// @param tape owns the memory
-    Draws(Tape tape, int rows) {
+    /// @param seen [rows, vocabSize], not 0 where a row's sequence has a token; null where nothing
+    ///   is penalised
+    Draws(Tape tape, VisionLanguageModel model, DrawRules rules, int rows, byte @Nullable [] seen) {
         this.rows = rows;
+        this.rules = rules;
         this.memory = tape.empty(DType.I32, 3, rows);
         this.values = new int[3 * rows];
+        this.seen =
+                seen == null ? null : tape.upload(seen, rows, model.config().text().vocabSize());
+        this.forcedNow = new int[rows];
+        Arrays.fill(forcedNow, FREE);
+        this.forced = rules.guided() ? tape.upload(forcedNow, rows) : null;
     }
 
     /// The drawn tokens in device memory, I32 [rows].
@@ -34,35 +51,66 @@ final class Draws {
         return new Span(all.buffer(), all.offset() + (long) part * rows, rows, DType.F32);
     }
 
+    /// Says which rows' next tokens are forced; [#FREE] where none is. Nothing is uploaded where
+    /// nothing has changed.
+    void force(int[] next) {
+        if (forced == null || Arrays.equals(next, forcedNow)) {
+            return;
+        }
+        forcedNow = next.clone();
+        Span span = forced.span();
+        forced.device()
+                .upload(
+                        MemorySegment.ofArray(forcedNow),
+                        span.buffer(),
+                        span.offset() * Integer.BYTES);
+    }
+
     /// Draws a token for each row.
     ///
     /// @param hidden [rows, hiddenSize]
     /// @param keys I64 [rows], the random key of each row's request
     /// @param positions I32 [rows], which of the request's tokens this is
-    void draw(
-            Tape tape,
-            VisionLanguageModel model,
-            SamplingOptions options,
-            Tensor hidden,
-            Span keys,
-            Span positions) {
+    void draw(Tape tape, VisionLanguageModel model, Tensor hidden, Span keys, Span positions) {
         Kernels kernels = model.kernels();
+        SamplingOptions options = rules.options();
         int vocab = model.config().text().vocabSize();
         // Greedy decoding reports the distribution as it is.
         float temperature = options.temperature() == 0 ? 1 : options.temperature();
         Span logits = model.logits(tape, hidden).span();
-        Span banned = model.bannedTokens().span();
         Span tokens = tokens().span();
+        Span drawnFrom = logits;
+        if (seen != null) {
+            drawnFrom = tape.empty(DType.F32, rows, vocab).span();
+            kernels.sampling()
+                    .penalise(
+                            rows,
+                            vocab,
+                            options.repetitionPenalty(),
+                            logits,
+                            seen.span(),
+                            drawnFrom);
+        }
         kernels.sampling()
                 .sample(
                         rows,
                         vocab,
-                        new Sampling.Options(options.temperature(), options.topK(), options.topP()),
-                        logits,
-                        banned,
+                        options.filters(),
+                        drawnFrom,
+                        rules.banned().span(),
                         keys,
                         positions,
                         tokens);
+        if (seen != null || forced != null) {
+            kernels.sampling()
+                    .settle(
+                            rows,
+                            vocab,
+                            forced == null ? null : forced.span(),
+                            seen == null ? null : seen.span(),
+                            tokens);
+        }
+        // What is kept is what the trainer computes: from the logits and bans of the model alone.
         kernels.entropy()
                 .forward(
                         rows,
@@ -70,7 +118,7 @@ final class Draws {
                         temperature,
                         logits,
                         tokens,
-                        banned,
+                        model.bannedTokens().span(),
                         floats(1),
                         floats(2),
                         null);

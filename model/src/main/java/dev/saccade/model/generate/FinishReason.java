@@ -5,5 +5,7 @@ public enum FinishReason {
     /// A stop token was drawn.
     STOP,
     /// It has as many tokens as were allowed.
-    LENGTH
+    LENGTH,
+    /// Its [Guide] ended it.
+    GUIDE
 }

@@ -6,20 +6,26 @@ import dev.saccade.model.LanguageConfig;
 import dev.saccade.model.Prompt;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.language.KvCache;
+import dev.saccade.tensor.Tape;
+import dev.saccade.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// Samples completions for many requests at once. Each distinct prompt object is prefilled once and
 /// its keys and values are copied for the requests that share it; then every step draws one token
 /// for each unfinished request, and finished ones leave the batch.
 ///
-/// A completion depends on the model, its prompt, its key and the options, and on nothing else: not
-/// on the other requests, their order or the number of workers. The log-probabilities and entropies
-/// have the bits of [VisionLanguageModel#logProbs] over the same tokens at the same temperature.
+/// A completion depends on the model, its prompt, its key, its guide and the options, and on
+/// nothing else: not on the other requests, their order or the number of workers. The
+/// log-probabilities and entropies have the bits of [VisionLanguageModel#logProbs] over the same
+/// tokens at the same temperature, whatever filters, bans, penalties and guides had a part in
+/// choosing the tokens.
 ///
 /// Requests are served in waves, in order. A wave takes as many requests as fit the memory bound,
 /// counting for each the keys and values of the wave's longest prompt plus
-/// [SamplingOptions#maxNewTokens], and two rows of logits; at least one.
+/// [SamplingOptions#maxNewTokens], two rows of logits, and another with a mark for each word where
+/// repetitions are penalised; at least one.
 public final class Generator {
     /// The memory bound of [#Generator(VisionLanguageModel)]: 1 GiB.
     public static final long DEFAULT_WAVE_BYTES = 1L << 30;
@@ -45,6 +51,24 @@ public final class Generator {
     ///   positions
     public List<Completion> generate(
             List<Request> requests, SamplingOptions options, Progress progress) {
+        return generate(requests, options, null, progress);
+    }
+
+    /// Samples one completion for each request, each followed by a guide.
+    ///
+    /// @param guides one for each request; null where nobody guides them
+    /// @return the completions in the order of the requests
+    /// @throws InputException when a prompt and its completion would be longer than the model's
+    ///   positions
+    public List<Completion> generate(
+            List<Request> requests,
+            SamplingOptions options,
+            @Nullable List<? extends Guide> guides,
+            Progress progress) {
+        if (guides != null && guides.size() != requests.size()) {
+            throw new IllegalArgumentException(
+                    "%d guides for %d requests".formatted(guides.size(), requests.size()));
+        }
         int positions = model.config().text().maxPositionEmbeddings();
         for (int i = 0; i < requests.size(); i++) {
             int length = requests.get(i).prompt().tokens().length;
@@ -56,6 +80,22 @@ public final class Generator {
                         "shorten the prompt or lower the number of new tokens");
             }
         }
+        try (Tape constants = Tape.inference(model.kernels())) {
+            Tensor banned =
+                    options.bannedTokens().length == 0
+                            ? model.bannedTokens()
+                            : model.bannedTokens(constants, options.bannedTokens());
+            DrawRules rules = new DrawRules(options, banned, guides != null);
+            return generateWaves(requests, rules, guides, progress);
+        }
+    }
+
+    private List<Completion> generateWaves(
+            List<Request> requests,
+            DrawRules rules,
+            @Nullable List<? extends Guide> guides,
+            Progress progress) {
+        SamplingOptions options = rules.options();
         List<Completion> completions = new ArrayList<>(requests.size());
         long tokens = 0;
         while (completions.size() < requests.size()) {
@@ -63,6 +103,10 @@ public final class Generator {
             long before = tokens;
             List<Request> waveRequests = nextWave(requests, done, options);
             int capacity = capacity(waveRequests, options);
+            @Nullable List<Guide> waveGuides =
+                    guides == null
+                            ? null
+                            : List.copyOf(guides.subList(done, done + waveRequests.size()));
             try (KvCache cache =
                     new KvCache(
                             model.kernels().device(),
@@ -70,7 +114,7 @@ public final class Generator {
                             model.type().dtype(),
                             waveRequests.size(),
                             capacity)) {
-                Wave wave = new Wave(model, waveRequests, options, cache);
+                Wave wave = new Wave(model, waveRequests, rules, waveGuides, cache);
                 wave.run((finished, _, drawn) ->
                         progress.update(done + finished, requests.size(), before + drawn));
                 completions.addAll(wave.completions());
@@ -83,7 +127,9 @@ public final class Generator {
     private List<Request> nextWave(List<Request> requests, int from, SamplingOptions options) {
         LanguageConfig text = model.config().text();
         long bytesPerToken = KvCache.bytesPerToken(text, model.type().dtype());
-        long logitsBytes = 2L * text.vocabSize() * DType.F32.bytes();
+        long bytesPerWord =
+                options.penalises() ? 3L * DType.F32.bytes() + 1 : 2L * DType.F32.bytes();
+        long logitsBytes = bytesPerWord * text.vocabSize();
         int longest = 0;
         int to = from;
         while (to < requests.size()) {

@@ -23,32 +23,45 @@ final class Wave {
     private final VisionLanguageModel model;
     private final Kernels kernels;
     private final List<Request> requests;
+    private final DrawRules rules;
     private final SamplingOptions options;
+    private final @Nullable List<Guide> guides;
     private final KvCache cache;
     private final int[][] tokens;
     private final float[][] logProbs;
     private final float[][] entropies;
     private final int[] counts;
+    private final int[] forced;
     private final @Nullable FinishReason[] reasons;
     private long drawn;
     private int finished;
 
+    /// @param guides of the requests; null where nobody guides them
     Wave(
             VisionLanguageModel model,
             List<Request> requests,
-            SamplingOptions options,
+            DrawRules rules,
+            @Nullable List<Guide> guides,
             KvCache cache) {
         int count = requests.size();
         this.model = model;
         this.kernels = model.kernels();
         this.requests = requests;
-        this.options = options;
+        this.rules = rules;
+        this.options = rules.options();
+        this.guides = guides;
         this.cache = cache;
         this.tokens = new int[count][16];
         this.logProbs = new float[count][16];
         this.entropies = new float[count][16];
         this.counts = new int[count];
         this.reasons = new FinishReason[count];
+        this.forced = new int[count];
+        Arrays.setAll(forced, i -> guides == null ? Draws.FREE : forced(guides.get(i).begin()));
+    }
+
+    private static int forced(Guide.Next next) {
+        return next instanceof Guide.Force(int token) ? token : Draws.FREE;
     }
 
     /// Prefills and decodes until every request has finished.
@@ -66,14 +79,40 @@ final class Wave {
         DecodeStep.Row[] rows = new DecodeStep.Row[batch.length];
         Arrays.setAll(rows, i -> row(batch[i]));
         int[] active = batch;
-        try (DecodeStep step = new DecodeStep(model, options, cache, rows)) {
+        try (DecodeStep step = new DecodeStep(model, rules, cache, rows, seen(batch))) {
             while (active.length > 0 && step.fits(active.length)) {
-                append(batch, step.run());
+                append(batch, step.run(forced(batch)));
                 progress.update(finished, requests.size(), drawn);
                 active = unfinished(batch);
             }
         }
         return active;
+    }
+
+    /// Which tokens each request of a batch has in its prompt or has drawn: what a repetition
+    /// penalty needs, null without one.
+    private byte @Nullable [] seen(int[] batch) {
+        if (!options.penalises()) {
+            return null;
+        }
+        int vocab = model.config().text().vocabSize();
+        byte[] seen = new byte[Math.multiplyExact(batch.length, vocab)];
+        for (int i = 0; i < batch.length; i++) {
+            for (int token : requests.get(batch[i]).prompt().tokens()) {
+                seen[i * vocab + token] = 1;
+            }
+            for (int drawnToken = 0; drawnToken < counts[batch[i]]; drawnToken++) {
+                seen[i * vocab + tokens[batch[i]][drawnToken]] = 1;
+            }
+        }
+        return seen;
+    }
+
+    /// The tokens that are forced on a batch's requests now.
+    private int[] forced(int[] batch) {
+        int[] of = new int[batch.length];
+        Arrays.setAll(of, i -> forced[batch[i]]);
+        return of;
     }
 
     private DecodeStep.Row row(int request) {
@@ -190,11 +229,11 @@ final class Wave {
         int count = batch.length;
         long[] keys = new long[count];
         Arrays.setAll(keys, i -> requests.get(batch[i]).key());
-        Draws draws = new Draws(tape, count);
+        Draws draws = new Draws(tape, model, rules, count, seen(batch));
+        draws.force(forced(batch));
         draws.draw(
                 tape,
                 model,
-                options,
                 hidden,
                 tape.upload(keys, count).span(),
                 tape.upload(new int[count], count).span());
@@ -222,13 +261,21 @@ final class Wave {
         tokens[request][index] = token;
         logProbs[request][index] = logProb;
         entropies[request][index] = entropy;
+        Guide.Next next = guides == null ? Guide.Choice.DRAW : guides.get(request).follow(token);
+        forced[request] = forced(next);
         if (options.stops(token)) {
-            reasons[request] = FinishReason.STOP;
-            finished++;
+            finish(request, FinishReason.STOP);
+        } else if (next == Guide.Choice.STOP) {
+            finish(request, FinishReason.GUIDE);
         } else if (index + 1 == options.maxNewTokens()) {
-            reasons[request] = FinishReason.LENGTH;
-            finished++;
+            finish(request, FinishReason.LENGTH);
         }
+    }
+
+    private void finish(int request, FinishReason reason) {
+        reasons[request] = reason;
+        forced[request] = Draws.FREE;
+        finished++;
     }
 
     private int[] unfinished(int[] active) {

@@ -91,4 +91,50 @@ final class ChatTemplateTest {
                 .isInstanceOf(InputException.class)
                 .hasMessageContaining("role \"tool\"");
     }
+
+    @Test
+    void picturesThatATextDoesNotPlaceGoWhereTheTemplateSays() {
+        assertThat(ChatTemplate.R1V3.withPictures("user", "Compare.", 2).content())
+                .isEqualTo("<image>\n<image>\nCompare.");
+        assertThat(ChatTemplate.TINY.withPictures("user", "Sum?", 1).content())
+                .isEqualTo("Sum?<image>");
+        assertThat(ChatTemplate.R1V3.withPictures("user", "A <image> here.", 1).content())
+                .isEqualTo("A <image> here.");
+        assertThatThrownBy(() -> ChatTemplate.R1V3.withPictures("user", "A <image>.", 2))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("1 <image> for 2 pictures");
+        assertThatThrownBy(() -> ChatTemplate.R1V3.withPictures("user", "A <image>.", 0))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("1 <image> for 0 pictures");
+    }
+
+    @Test
+    void thinkingIsOpenedOrNot() {
+        assertThat(ChatTemplate.R1V3.with(Thinking.SLOW)).isEqualTo(ChatTemplate.R1V3);
+        assertThat(ChatTemplate.R1V3.with(Thinking.NOWAIT)).isEqualTo(ChatTemplate.R1V3);
+        assertThat(ChatTemplate.R1V3.with(Thinking.NONE).generationSuffix()).isEmpty();
+        assertThat(ChatTemplate.TINY.with(Thinking.SLOW).generationSuffix()).isEqualTo("<think>");
+        assertThat(ChatTemplate.INTERNVL2_5.with(Thinking.SLOW).generationSuffix())
+                .isEqualTo("<think>\n");
+        assertThat(ChatTemplate.INTERNVL2_5.with(Thinking.SLOW).system())
+                .isEqualTo(ChatTemplate.INTERNVL2_5.system());
+    }
+
+    @Test
+    void earlierThinkingIsKeptOrLeftOut() {
+        List<Message> messages =
+                List.of(
+                        new Message("user", "Hi</think>"),
+                        new Message("assistant", "<think>\nHm.</think>\n\nHello"),
+                        new Message("assistant", "Plain"));
+        ChatTemplate drops =
+                new ChatTemplate(null, "<think>\n", ChatTemplate.Pictures.BEFORE, false);
+        assertThat(drops.render(messages, false))
+                .isEqualTo(
+                        "<|im_start|>user\nHi</think><|im_end|>\n"
+                                + "<|im_start|>assistant\nHello<|im_end|>\n"
+                                + "<|im_start|>assistant\nPlain<|im_end|>\n");
+        assertThat(ChatTemplate.CHATML.render(messages, false))
+                .contains("assistant\n<think>\nHm.</think>\n\nHello<|im_end|>");
+    }
 }

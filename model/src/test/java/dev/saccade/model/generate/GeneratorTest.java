@@ -16,9 +16,13 @@ import dev.saccade.model.VisionLanguageConfig;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.language.KvCache;
 import dev.saccade.tensor.Tape;
+import dev.saccade.tensor.Tensor;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -142,7 +146,9 @@ class GeneratorTest {
                                     new SamplingOptions(1, 0, 1, 12, STOPS),
                                     Progress.NONE);
             assertThat(completions).hasSize(40);
-            assertThat(completions).extracting(Completion::reason).contains(FinishReason.values());
+            assertThat(completions)
+                    .extracting(Completion::reason)
+                    .contains(FinishReason.STOP, FinishReason.LENGTH);
             for (Completion completion : completions) {
                 int[] tokens = completion.tokens();
                 assertThat(completion.logProbs()).hasSize(tokens.length);
@@ -192,6 +198,190 @@ class GeneratorTest {
                                     Progress.NONE);
             assertThat(completions.get(1).tokens()).isNotEqualTo(completions.get(0).tokens());
             assertThat(completions.get(2).tokens()).containsExactly(completions.get(0).tokens());
+        }
+    }
+
+    /// Everything that has a part in choosing tokens leaves the kept numbers the trainer's, and
+    /// each completion its own.
+    @ParameterizedTest
+    @CsvSource({"1.0, 0, 1.0, 0.1, 1.0", "0.8, 6, 0.9, 0.02, 1.4", "0.0, 0, 1.0, 0.0, 1.2"})
+    void theTrainerComputesTheBitsOfFilteredAndForcedTokens(
+            float temperature, int topK, float topP, float minP, float penalty) {
+        VisionLanguageConfig config = SmallModels.config(NormType.RMS_NORM);
+        SamplingOptions options =
+                new SamplingOptions(
+                        temperature, topK, topP, minP, penalty, 30, STOPS, new int[] {9, 12});
+        List<Request> requests = requests(config, 20);
+        try (VisionLanguageModel model = model(config, 30)) {
+            List<Completion> completions =
+                    new Generator(model).generate(requests, options, forcing(20), Progress.NONE);
+            assertTrainerAgrees(model, requests, completions, temperature);
+            List<Completion> alone = new ArrayList<>();
+            for (int i = 0; i < requests.size(); i++) {
+                Completion completion = completions.get(i);
+                if (completion.tokens().length > 3 && i % 3 == 0) {
+                    assertThat(completion.tokens()[2]).isEqualTo(14);
+                    assertThat(completion.tokens()[3]).isEqualTo(15);
+                }
+                assertThat(completion.tokens()).doesNotContain(9, 12, SmallModels.IMAGE_TOKEN);
+                alone.addAll(
+                        new Generator(model)
+                                .generate(
+                                        List.of(requests.get(i)),
+                                        options,
+                                        forcing(20).subList(i, i + 1),
+                                        Progress.NONE));
+            }
+            assertSame(alone, completions);
+            assertSame(
+                    new Generator(model, 1).generate(requests, options, forcing(20), Progress.NONE),
+                    completions);
+        }
+    }
+
+    /// Guides of which every third forces the third and fourth token.
+    private static List<Guide> forcing(int count) {
+        List<Guide> guides = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            boolean forces = i % 3 == 0;
+            int[] followed = {0};
+            guides.add(_ -> {
+                int next = ++followed[0];
+                return forces && (next == 2 || next == 3)
+                        ? new Guide.Force(12 + next)
+                        : Guide.Choice.DRAW;
+            });
+        }
+        return guides;
+    }
+
+    /// The penalty step by step: the logits of the whole sequence computed anew, penalised in plain
+    /// Java.
+    @Test
+    void thePenaltyKnowsThePromptAndWhatWasDrawn() {
+        VisionLanguageConfig config = SmallModels.config(NormType.LAYER_NORM);
+        Prompt prompt = SmallModels.prompt(config, 12, 1, new Random(8));
+        float penalty = 1.7f;
+        SamplingOptions options =
+                new SamplingOptions(0, 0, 1, 0, penalty, 12, new int[0], new int[0]);
+        try (VisionLanguageModel model = model(config, 33)) {
+            int[] tokens =
+                    new Generator(model)
+                            .generate(List.of(new Request(prompt, 1)), options, Progress.NONE)
+                            .getFirst()
+                            .tokens();
+            TrainingBatch batch = TrainingBatch.pack(config, List.of(prompt), List.of(tokens));
+            float[] logits;
+            try (Tape tape = Tape.inference(model.kernels())) {
+                Tensor hidden =
+                        model.hidden(tape, batch.batch(), model.visualTokens(tape, batch.pixels()));
+                int rows = tokens.length;
+                logits =
+                        model.logits(
+                                        tape,
+                                        tape.takeRows(
+                                                hidden, tape.upload(batch.predictionRows(), rows)))
+                                .toFloats();
+            }
+            Set<Integer> seen = new HashSet<>();
+            Arrays.stream(prompt.tokens()).forEach(seen::add);
+            int vocab = config.text().vocabSize();
+            boolean differs = false;
+            for (int step = 0; step < tokens.length; step++) {
+                int best = -1;
+                int plain = -1;
+                float most = Float.NEGATIVE_INFINITY;
+                float plainMost = Float.NEGATIVE_INFINITY;
+                for (int v = 0; v < vocab; v++) {
+                    if (v == SmallModels.IMAGE_TOKEN || v == 7) {
+                        continue;
+                    }
+                    float logit = logits[step * vocab + v];
+                    if (logit > plainMost) {
+                        plainMost = logit;
+                        plain = v;
+                    }
+                    if (seen.contains(v)) {
+                        logit = logit < 0 ? logit * penalty : logit / penalty;
+                    }
+                    if (logit > most) {
+                        most = logit;
+                        best = v;
+                    }
+                }
+                assertThat(tokens[step]).isEqualTo(best);
+                differs |= plain != best;
+                seen.add(best);
+            }
+            assertThat(differs).as("the penalty changes something").isTrue();
+        }
+    }
+
+    @Test
+    void aGuideSeesEveryTokenAndMayEndItsCompletion() {
+        VisionLanguageConfig config = SmallModels.config(NormType.LAYER_NORM);
+        List<Request> requests = requests(config, 4);
+        SamplingOptions options = new SamplingOptions(1, 0, 1, 20, STOPS);
+        try (VisionLanguageModel model = model(config, 34)) {
+            List<Completion> free = new Generator(model).generate(requests, options, Progress.NONE);
+            List<List<Integer>> followed = new ArrayList<>();
+            List<Guide> guides = new ArrayList<>();
+            for (int i = 0; i < 4; i++) {
+                List<Integer> tokens = new ArrayList<>();
+                followed.add(tokens);
+                int most = 2 + 5 * i;
+                guides.add(token -> {
+                    tokens.add(token);
+                    return tokens.size() == most ? Guide.Choice.STOP : Guide.Choice.DRAW;
+                });
+            }
+            List<Completion> guided =
+                    new Generator(model).generate(requests, options, guides, Progress.NONE);
+            for (int i = 0; i < 4; i++) {
+                int[] tokens = guided.get(i).tokens();
+                assertThat(followed.get(i))
+                        .containsExactlyElementsOf(Arrays.stream(tokens).boxed().toList());
+                int most = 2 + 5 * i;
+                int[] all = free.get(i).tokens();
+                assertThat(tokens).containsExactly(Arrays.copyOf(all, Math.min(most, all.length)));
+                if (all.length > most) {
+                    assertThat(guided.get(i).reason()).isEqualTo(FinishReason.GUIDE);
+                }
+            }
+            assertThatThrownBy(() ->
+                            new Generator(model)
+                                    .generate(
+                                            requests, options, guides.subList(0, 1), Progress.NONE))
+                    .isInstanceOf(IllegalArgumentException.class);
+        }
+    }
+
+    @Test
+    void theFirstTokenCanBeForced() {
+        VisionLanguageConfig config = SmallModels.config(NormType.LAYER_NORM);
+        Guide guide =
+                new Guide() {
+                    @Override
+                    public Next begin() {
+                        return new Force(17);
+                    }
+
+                    @Override
+                    public Next follow(int token) {
+                        return Choice.DRAW;
+                    }
+                };
+        try (VisionLanguageModel model = model(config, 35)) {
+            List<Request> requests = requests(config, 1);
+            List<Completion> completions =
+                    new Generator(model)
+                            .generate(
+                                    requests,
+                                    new SamplingOptions(1, 0, 1, 5, new int[0]),
+                                    List.of(guide),
+                                    Progress.NONE);
+            assertThat(completions.getFirst().tokens()[0]).isEqualTo(17);
+            assertTrainerAgrees(model, requests, completions, 1);
         }
     }
 

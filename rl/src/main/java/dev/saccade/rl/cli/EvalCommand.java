@@ -4,9 +4,9 @@ import dev.saccade.engine.Device;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.model.VisionLanguageModel;
+import dev.saccade.model.chat.CriticalTokens;
 import dev.saccade.model.tokenizer.Tokenizer;
 import dev.saccade.rl.data.DataSet;
-import dev.saccade.rl.entropy.CriticalTokens;
 import dev.saccade.rl.evaluation.Evaluation;
 import dev.saccade.rl.evaluation.Evaluator;
 import dev.saccade.rl.recipe.EntropyRecipe;
@@ -132,7 +132,7 @@ final class EvalCommand implements Callable<Integer> {
                     new RowEncoder(
                             model.config(),
                             Tokenizer.load(checkpoint.folder),
-                            checkpoint.template.value(),
+                            checkpoint.template(),
                             checkpoint.maxTiles);
             System.err.println(common.header(device, model.type()));
             Evaluation evaluation =

@@ -1,34 +1,29 @@
 package dev.saccade.rl.cli;
 
-import dev.saccade.engine.Device;
 import dev.saccade.engine.InputException;
-import dev.saccade.kernels.Kernels;
-import dev.saccade.kernels.sampling.Philox;
 import dev.saccade.model.Prompt;
-import dev.saccade.model.VisionLanguageModel;
-import dev.saccade.model.chat.ChatTemplate;
 import dev.saccade.model.chat.Message;
-import dev.saccade.model.generate.Completion;
-import dev.saccade.model.generate.Generator;
-import dev.saccade.model.generate.Request;
-import dev.saccade.model.generate.SamplingOptions;
-import dev.saccade.model.tokenizer.Tokenizer;
-import dev.saccade.rl.data.Row;
-import dev.saccade.rl.rollout.RowEncoder;
+import dev.saccade.model.generate.FinishReason;
+import dev.saccade.model.image.ImageLoader;
+import dev.saccade.model.image.Pixels;
+import dev.saccade.model.image.RgbImage;
+import java.io.File;
 import java.io.PrintStream;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import tools.jackson.databind.json.JsonMapper;
 
-/// Answers a question about a picture.
+/// Answers a question about pictures.
 @Command(name = "generate", description = "Generate from a text and pictures with a checkpoint.")
 final class GenerateCommand implements Callable<Integer> {
     @Mixin HelpOption help = new HelpOption();
@@ -37,39 +32,26 @@ final class GenerateCommand implements Callable<Integer> {
 
     @Mixin CheckpointOptions checkpoint = new CheckpointOptions();
 
+    @Mixin GenerationOptions generation = new GenerationOptions();
+
     @Option(
             names = {"-i", "--image"},
+            arity = "1..*",
             paramLabel = "FILE",
-            description = "A picture; repeat for several, in the order of <image> in the text.")
-    List<Path> images = new ArrayList<>();
+            description = "Pictures, in the order of <image> in the text.")
+    List<String> images = new ArrayList<>();
 
     @Option(
-            names = "--temperature",
-            defaultValue = "0",
-            paramLabel = "T",
-            description = "0 takes the most probable token (default: ${DEFAULT-VALUE}).")
-    float temperature;
+            names = {"-p", "--prompt"},
+            paramLabel = "TEXT",
+            description = "What to ask.")
+    @Nullable String prompt;
 
     @Option(
-            names = "--top-k",
-            defaultValue = "0",
-            paramLabel = "K",
-            description = "Keep the K most probable tokens (default: all).")
-    int topK;
-
-    @Option(
-            names = "--top-p",
-            defaultValue = "1",
-            paramLabel = "P",
-            description = "Keep the most probable tokens that reach mass P (default: all).")
-    float topP;
-
-    @Option(
-            names = "--max-new-tokens",
-            defaultValue = "64",
-            paramLabel = "N",
-            description = "Stop after N tokens (default: ${DEFAULT-VALUE}).")
-    int maxNewTokens;
+            names = "--system",
+            paramLabel = "TEXT",
+            description = "The system turn (default: the template's).")
+    @Nullable String system;
 
     @Option(
             names = {"-n", "--samples"},
@@ -79,112 +61,116 @@ final class GenerateCommand implements Callable<Integer> {
     int samples;
 
     @Option(
-            names = "--seed",
-            defaultValue = "0",
-            paramLabel = "S",
-            description = "Seed of the draws (default: ${DEFAULT-VALUE}).")
-    long seed;
-
-    @Option(names = "--json", description = "Print JSON, with each token's entropy.")
+            names = "--json",
+            description = "Print JSON, a line for each answer, with its tokens and times.")
     boolean json;
 
-    @Parameters(paramLabel = "TEXT", description = "What to ask.")
-    String text = "";
+    @Parameters(arity = "0..1", paramLabel = "TEXT", description = "What to ask, without --prompt.")
+    @Nullable String text;
 
     @Override
     public Integer call() {
-        if (samples < 1 || maxNewTokens < 1) {
-            throw new InputException(
-                    "--samples " + samples + " --max-new-tokens " + maxNewTokens,
-                    "both count from 1",
-                    "give larger numbers");
+        generation.check();
+        if (samples < 1) {
+            throw new InputException("--samples " + samples, "counts from 1", "give 1 or more");
         }
-        SamplingOptions options = sampling();
-        try (Device device = common.open(null);
-                VisionLanguageModel model =
-                        VisionLanguageModel.load(
-                                checkpoint.folder, Kernels.of(device), common.type(device))) {
-            Tokenizer tokenizer = Tokenizer.load(checkpoint.folder);
-            RowEncoder encoder =
-                    new RowEncoder(
-                            model.config(),
-                            tokenizer,
-                            checkpoint.template.value(),
-                            checkpoint.maxTiles);
-            Prompt prompt =
-                    encoder.prompt(question(), model.config().text().maxPositionEmbeddings())
-                            .prompt();
-            List<Request> requests = new ArrayList<>();
-            for (int sample = 0; sample < samples; sample++) {
-                requests.add(new Request(prompt, Philox.key(seed, 0, 0, 0, sample)));
+        String question = question();
+        List<RgbImage> pictures =
+                images.stream().map(file -> ImageLoader.read(Path.of(file), file)).toList();
+        try (ChatModel chat = ChatModel.open(common, checkpoint, generation)) {
+            Prompt encoded = encode(chat, question, pictures);
+            System.err.println(chat.header());
+            boolean streams = samples == 1 && !json;
+            PrintStream out = System.out;
+            ChatModel.Answers answers =
+                    chat.answer(
+                            encoded,
+                            0,
+                            samples,
+                            part -> {
+                                if (streams) {
+                                    out.print(part);
+                                    out.flush();
+                                }
+                            },
+                            () -> false);
+            for (ChatModel.Answer answer : answers.answers()) {
+                if (json) {
+                    out.println(json(encoded, chat.loadSeconds(), answers, answer));
+                } else {
+                    out.println(streams ? "" : answer.text());
+                }
             }
-            SamplingOptions stopping =
-                    new SamplingOptions(
-                            options.temperature(),
-                            options.topK(),
-                            options.topP(),
-                            options.maxNewTokens(),
-                            encoder.stopTokens());
-            System.err.println(common.header(device, model.type()));
-            List<Completion> completions =
-                    new Generator(model).generate(requests, stopping, (_, _, _) -> {});
-            for (Completion completion : completions) {
-                print(tokenizer, completion);
-            }
+            System.err.println(summary(answers));
         }
         return 0;
     }
 
-    /// The text as a conversation of one turn; pictures it does not place come after it.
-    private Row question() {
-        StringBuilder content = new StringBuilder(text);
-        int placed = text.split(ChatTemplate.IMAGE_PLACEHOLDER, -1).length - 1;
-        for (int i = placed; i < images.size(); i++) {
-            content.append(ChatTemplate.IMAGE_PLACEHOLDER);
+    private String question() {
+        // --image takes all that follows it: the last may be the question.
+        if (prompt == null
+                && text == null
+                && images.size() > 1
+                && !new File(images.getLast()).exists()) {
+            text = images.removeLast();
         }
-        return new Row(
-                "command-line",
-                List.of(new Message("user", content.toString())),
-                images,
-                "",
-                "rule",
-                "",
-                Map.of(),
-                null,
-                "the command line");
-    }
-
-    private SamplingOptions sampling() {
-        try {
-            return new SamplingOptions(temperature, topK, topP, maxNewTokens, new int[0]);
-        } catch (IllegalArgumentException e) {
+        if (prompt == null && text == null) {
+            throw new InputException("generate", "there is no question", "add --prompt TEXT");
+        }
+        if (prompt != null && text != null) {
             throw new InputException(
-                    "sampling options",
-                    String.valueOf(e.getMessage()),
-                    "temperature and top-k are at least 0, top-p is above 0 and at most 1",
-                    e);
+                    "generate",
+                    "the question is given twice, by --prompt and as '" + text + "'",
+                    "leave one out");
         }
+        return prompt != null ? prompt : String.valueOf(text);
     }
 
-    private void print(Tokenizer tokenizer, Completion completion) {
-        PrintStream out = System.out;
-        if (!json) {
-            out.println(tokenizer.decode(completion.tokens()));
-            return;
+    private Prompt encode(ChatModel chat, String question, List<RgbImage> pictures) {
+        List<Message> messages = new ArrayList<>();
+        if (system != null) {
+            messages.add(new Message("system", system));
         }
-        List<Map<String, Object>> tokens = new ArrayList<>();
-        for (int i = 0; i < completion.tokens().length; i++) {
-            Map<String, Object> token = new LinkedHashMap<>();
-            token.put("id", completion.tokens()[i]);
-            token.put("token", tokenizer.token(completion.tokens()[i]));
-            token.put("log_prob", completion.logProbs()[i]);
-            token.put("entropy", completion.entropies()[i]);
-            tokens.add(token);
+        messages.add(chat.encoder().template().withPictures("user", question, pictures.size()));
+        List<Pixels> tiles = pictures.stream().map(chat.encoder()::tiles).toList();
+        return chat.encoder().encode(messages, tiles).prompt();
+    }
+
+    static String summary(ChatModel.Answers answers) {
+        long tokens = 0;
+        long cut = 0;
+        for (ChatModel.Answer answer : answers.answers()) {
+            tokens += answer.completion().tokens().length;
+            cut += answer.completion().reason() == FinishReason.LENGTH ? 1 : 0;
         }
+        return String.format(
+                Locale.ROOT,
+                "%d tokens; prefill %.2f s, decode %.2f s, %.1f tokens/s%s",
+                tokens,
+                answers.prefillSeconds(),
+                answers.decodeSeconds(),
+                answers.tokensPerSecond(),
+                cut > 0 ? "; cut off at the end: --max-new-tokens allows more" : "");
+    }
+
+    private static String json(
+            Prompt prompt, double loadSeconds, ChatModel.Answers answers, ChatModel.Answer answer) {
+        Map<String, Object> timings = new LinkedHashMap<>();
+        timings.put("load_seconds", loadSeconds);
+        timings.put("prefill_seconds", answers.prefillSeconds());
+        timings.put("decode_seconds", answers.decodeSeconds());
+        timings.put("tokens_per_second", answers.tokensPerSecond());
         Map<String, Object> line = new LinkedHashMap<>();
-        line.put("text", tokenizer.decode(completion.tokens()));
-        line.put("finish_reason", completion.reason().name().toLowerCase(java.util.Locale.ROOT));
-        line.put("tokens", tokens);
-        out.println(JsonMapper.builder().build().writeValueAsString(line));
+        line.put("text", answer.text());
+        line.put(
+                "finish_reason",
+                answer.completion().reason() == FinishReason.LENGTH ? "length" : "stop");
+        line.put("stop_string", answer.stopString());
+        line.put("prompt_token_ids", prompt.tokens());
+        line.put("token_ids", answer.completion().tokens());
+        line.put("logprobs", answer.completion().logProbs());
+        line.put("entropies", answer.completion().entropies());
+        line.put("timings", timings);
+        return JsonMapper.builder().build().writeValueAsString(line);
     }
 }

@@ -30,6 +30,7 @@ import picocli.CommandLine.ParameterException;
             TrainCommand.class,
             EvalCommand.class,
             GenerateCommand.class,
+            ChatCommand.class,
             TokenizeCommand.class,
             InspectCommand.class,
             ReportCommand.class,

@@ -1,5 +1,6 @@
 package dev.saccade.rl.entropy;
 
+import dev.saccade.model.chat.CriticalTokens;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;

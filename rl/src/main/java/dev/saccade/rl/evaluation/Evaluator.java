@@ -1,11 +1,11 @@
 package dev.saccade.rl.evaluation;
 
 import dev.saccade.model.VisionLanguageModel;
+import dev.saccade.model.chat.CriticalTokens;
 import dev.saccade.model.generate.FinishReason;
 import dev.saccade.model.generate.SamplingOptions;
 import dev.saccade.rl.data.DataSet;
 import dev.saccade.rl.data.Row;
-import dev.saccade.rl.entropy.CriticalTokens;
 import dev.saccade.rl.entropy.EntropyStatistics;
 import dev.saccade.rl.recipe.EntropyRecipe;
 import dev.saccade.rl.recipe.EvaluationRecipe;

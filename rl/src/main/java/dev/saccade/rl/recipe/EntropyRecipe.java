@@ -1,6 +1,6 @@
 package dev.saccade.rl.recipe;
 
-import dev.saccade.rl.entropy.CriticalTokens;
+import dev.saccade.model.chat.CriticalTokens;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;

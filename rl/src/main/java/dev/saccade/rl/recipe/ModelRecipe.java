@@ -41,8 +41,7 @@ public record ModelRecipe(
                     ComputeType.BFLOAT16.label(),
                     Optional.of(ComputeType.BFLOAT16));
 
-    private static final Map<String, ChatTemplate> TEMPLATES =
-            Map.of("tiny", ChatTemplate.TINY, "r1v3", ChatTemplate.R1V3);
+    private static final Map<String, ChatTemplate> TEMPLATES = ChatTemplate.named();
 
     private static final String[] VISION_KEYS = {
         "hidden_size",

@@ -1,7 +1,7 @@
 package dev.saccade.rl.rollout;
 
+import dev.saccade.model.chat.CriticalTokens;
 import dev.saccade.model.tokenizer.Tokenizer;
-import dev.saccade.rl.entropy.CriticalTokens;
 import dev.saccade.tensor.AtomicFiles;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;

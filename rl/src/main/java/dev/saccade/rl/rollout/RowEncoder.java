@@ -1,70 +1,46 @@
 package dev.saccade.rl.rollout;
 
 import dev.saccade.engine.InputException;
-import dev.saccade.model.Prompt;
 import dev.saccade.model.VisionLanguageConfig;
+import dev.saccade.model.chat.ChatEncoder;
 import dev.saccade.model.chat.ChatTemplate;
 import dev.saccade.model.generate.Completion;
 import dev.saccade.model.generate.FinishReason;
-import dev.saccade.model.image.ImageTiles;
 import dev.saccade.model.image.Pixels;
-import dev.saccade.model.image.RgbImage;
 import dev.saccade.model.tokenizer.Tokenizer;
 import dev.saccade.rl.data.Row;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 
 /// Turns rows into what a model reads, and what it says back into text.
 public final class RowEncoder {
-    private final VisionLanguageConfig config;
-    private final Tokenizer tokenizer;
-    private final ChatTemplate template;
-    private final int maxTiles;
-    private final int turnEnd;
+    private final ChatEncoder chat;
 
     /// An encoder for a model.
     ///
     /// @param maxTiles the most tiles an image is cut into
     public RowEncoder(
             VisionLanguageConfig config, Tokenizer tokenizer, ChatTemplate template, int maxTiles) {
-        this.config = config;
-        this.tokenizer = tokenizer;
-        this.template = template;
-        this.maxTiles = maxTiles;
-        this.turnEnd =
-                tokenizer
-                        .id(ChatTemplate.TURN_END)
-                        .orElseThrow(() ->
-                                new InputException(
-                                        "tokenizer.json",
-                                        "it has no token " + ChatTemplate.TURN_END,
-                                        "use the tokenizer of a chat model"));
+        this.chat = new ChatEncoder(config, tokenizer, template, maxTiles);
     }
 
     /// The tokenizer that encodes.
     public Tokenizer tokenizer() {
-        return tokenizer;
+        return chat.tokenizer();
     }
 
     /// The tokens at which sampling stops.
     public int[] stopTokens() {
-        return new int[] {turnEnd};
+        return new int[] {chat.turnEnd()};
     }
 
     /// A row's prompt, its images read and cut into tiles.
     ///
     /// @param maxPromptLength in tokens; a longer prompt is an [InputException]
     public EncodedPrompt prompt(Row row, int maxPromptLength) {
-        List<Pixels> images = new ArrayList<>();
-        int[] visualTokens = new int[row.images().size()];
-        for (RgbImage image : row.loadImages()) {
-            Pixels pixels = ImageTiles.prepare(image, config.vision().imageSize(), maxTiles, true);
-            visualTokens[images.size()] = pixels.tiles() * config.tokensPerTile();
-            images.add(pixels);
-        }
-        String text = template.render(row.prompt(), visualTokens, true);
-        int[] tokens = tokenizer.encode(text);
+        List<Pixels> images = row.loadImages().stream().map(chat::tiles).toList();
+        ChatEncoder.Encoded encoded = chat.encode(row.prompt(), images);
+        int[] tokens = encoded.prompt().tokens();
         if (tokens.length > maxPromptLength) {
             throw new InputException(
                     row.origin(),
@@ -74,8 +50,7 @@ public final class RowEncoder {
                             + maxPromptLength,
                     "raise max_prompt_length or remove the row");
         }
-        return new EncodedPrompt(
-                row, text, new Prompt(tokens, images.isEmpty() ? null : Pixels.concat(images)));
+        return new EncodedPrompt(row, encoded.text(), encoded.prompt());
     }
 
     /// The tokens of a row's response, the one that ends the turn included.
@@ -89,9 +64,9 @@ public final class RowEncoder {
                     "the row has no response, and supervised training needs one",
                     "add \"response\": \"...\" or use the row in a grpo stage");
         }
-        int[] text = tokenizer.encode(response);
+        int[] text = chat.tokenizer().encode(response);
         int[] tokens = Arrays.copyOf(text, text.length + 1);
-        tokens[text.length] = turnEnd;
+        tokens[text.length] = chat.turnEnd();
         if (tokens.length > maxResponseLength) {
             throw new InputException(
                     row.origin(),
@@ -102,7 +77,7 @@ public final class RowEncoder {
                     "raise max_response_length or remove the row");
         }
         for (int token : text) {
-            if (token == config.imageTokenId()) {
+            if (token == chat.config().imageTokenId()) {
                 throw new InputException(
                         row.origin(),
                         "the response has an image token",
@@ -116,6 +91,6 @@ public final class RowEncoder {
     public String decode(Completion completion) {
         int[] tokens = completion.tokens();
         boolean stopped = completion.reason() == FinishReason.STOP;
-        return tokenizer.decode(stopped ? Arrays.copyOf(tokens, tokens.length - 1) : tokens);
+        return chat.tokenizer().decode(stopped ? Arrays.copyOf(tokens, tokens.length - 1) : tokens);
     }
 }

@@ -8,10 +8,10 @@ import dev.saccade.kernels.Kernels;
 import dev.saccade.model.ComputeType;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.chat.ChatTemplate;
+import dev.saccade.model.chat.CriticalTokens;
 import dev.saccade.model.tokenizer.Tokenizer;
 import dev.saccade.rl.data.DataSet;
 import dev.saccade.rl.data.Row;
-import dev.saccade.rl.entropy.CriticalTokens;
 import dev.saccade.rl.evaluation.Candidate;
 import dev.saccade.rl.evaluation.CheckpointSelection;
 import dev.saccade.rl.evaluation.Evaluation;
@@ -536,6 +536,7 @@ final class Session implements AutoCloseable {
                         folder -> {
                             model.save(folder);
                             encoder.tokenizer().save(folder);
+                            recipe.model().template().save(folder);
                             optimizer.save(folder.resolve(OPTIMIZER));
                             state.write(folder);
                         });

@@ -67,6 +67,7 @@ final class CommandLineTest {
                 "train",
                 "eval",
                 "generate",
+                "chat",
                 "tokenize",
                 "inspect",
                 "report",
@@ -423,8 +424,7 @@ final class CommandLineTest {
                         .succeeds();
         assertThat(generated.lines()).hasSize(3);
         for (String line : generated.lines().toList()) {
-            assertThat(JSON.readTree(line).path("tokens").get(0).path("entropy").asDouble())
-                    .isPositive();
+            assertThat(JSON.readTree(line).path("entropies").get(0).asDouble()).isPositive();
         }
     }
 

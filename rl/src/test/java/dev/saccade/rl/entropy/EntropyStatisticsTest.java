@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.saccade.model.chat.CriticalTokens;
 import dev.saccade.model.tokenizer.TinyVocabulary;
 import dev.saccade.model.tokenizer.Tokenizer;
 import java.util.List;

@@ -1,4 +1,4 @@
-package dev.saccade.rl.entropy;
+package dev.saccade.model.chat;
 
 import dev.saccade.model.tokenizer.Tokenizer;
 import java.util.Arrays;
@@ -7,6 +7,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /// Finds the tokens that open a turn of reasoning: "Wait", "Alternatively", "Hmm" (Skywork-R1V3
@@ -87,6 +88,16 @@ public final class CriticalTokens {
             marks[spelling.tokenOf[matcher.start()]] = true;
         }
         return marks;
+    }
+
+    /// The tokens of the vocabulary that hold one of the words, as a whole word in their own text,
+    /// in ascending order: what NoWait bans. A word that the vocabulary spells in several tokens
+    /// only has none.
+    public int[] forms() {
+        return IntStream.range(0, tokenizer.size())
+                .filter(id -> !tokenizer.isSpecial(id))
+                .filter(id -> pattern.matcher(tokenizer.decode(new int[] {id})).find())
+                .toArray();
     }
 
     /// Writing systems without spaces between words have no whole words to ask for.

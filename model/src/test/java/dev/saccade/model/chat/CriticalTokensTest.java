@@ -1,4 +1,4 @@
-package dev.saccade.rl.entropy;
+package dev.saccade.model.chat;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -94,5 +94,15 @@ final class CriticalTokensTest {
         assertThatThrownBy(() -> CriticalTokens.of(List.of("Wait", " "), TOKENIZER))
                 .isInstanceOf(IllegalArgumentException.class);
         assertThat(CriticalTokens.of(List.of(" Wait "), TOKENIZER).words()).containsExactly("Wait");
+    }
+
+    @Test
+    void theFormsAreTheTokensThatHoldAWord() {
+        assertThat(CriticalTokens.of(CriticalTokens.DEFAULT_WORDS, TOKENIZER).forms())
+                .containsExactly(
+                        TOKENIZER.id("Wait").orElseThrow(),
+                        TOKENIZER.id(" Wait,").orElseThrow(),
+                        TOKENIZER.id(". Hmm").orElseThrow());
+        assertThat(CriticalTokens.of(List.of("im_end", "img"), TOKENIZER).forms()).isEmpty();
     }
 }
