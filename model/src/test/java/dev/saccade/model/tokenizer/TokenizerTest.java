@@ -188,6 +188,22 @@ final class TokenizerTest {
                 .containsExactly(' ', 'a');
     }
 
+    /// The first tries every way to cut the text, the second calls itself for each character.
+    @Test
+    void aPatternWithoutEndIsGivenUp() {
+        for (String pattern : List.of("(a+)+$", "(a|a)*b")) {
+            Map<String, Object> split =
+                    Map.of(
+                            "type", "Split",
+                            "behavior", "Isolated",
+                            "pattern", Map.of("Regex", pattern));
+            Tokenizer tokenizer = Tokenizer.parse(file(Map.of(), List.of(), split), "test");
+            assertThatThrownBy(() -> tokenizer.encode("a".repeat(50_000) + "!"))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageContaining(pattern + ": takes too long on this text; ");
+        }
+    }
+
     private static Map<String, Object> prefixing() {
         return Map.of("type", "ByteLevel", "add_prefix_space", true);
     }
