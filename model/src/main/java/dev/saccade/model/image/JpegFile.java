@@ -84,13 +84,17 @@ record JpegFile(ImageBytes file, int width, int height, Orientation orientation,
         /// as libjpeg does.
         private int endOfFill(int begin) {
             int at = begin;
-            while (file.u8(at) != 0xff) {
-                at++;
+            while (true) {
+                while (file.u8(at) != 0xff) {
+                    at++;
+                }
+                while (file.u8(at) == 0xff) {
+                    at++;
+                }
+                if (file.u8(at) != 0) {
+                    return at;
+                }
             }
-            while (file.u8(at) == 0xff) {
-                at++;
-            }
-            return file.u8(at) == 0 ? endOfFill(at) : at;
         }
 
         /// Where the marker after a scan's coded bits begins.

@@ -41,7 +41,7 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
         }
 
         WebPFile walk(int begin, int end) {
-            chunks(begin, end, 0, 0);
+            chunks(begin, end, 0, 0, false);
             if (frame.end == 0) {
                 throw file.damaged(end, "no frame");
             }
@@ -64,7 +64,8 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
             return new WebPFile(file, width, height, frame, orientation);
         }
 
-        private void chunks(int begin, int end, int left, int top) {
+        /// @param inFrame within a frame of an animation, which holds no further frames
+        private void chunks(int begin, int end, int left, int top, boolean inFrame) {
             int at = begin;
             while (at + CHUNK_HEADER_BYTES <= end) {
                 long length = file.u32LittleEndian(at + 4);
@@ -76,13 +77,14 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
                 if (file.has(at, "VP8X") && width < 0) {
                     width = file.u24LittleEndian(data + 4) + 1;
                     height = file.u24LittleEndian(data + 7) + 1;
-                } else if (file.has(at, "ANMF") && frame.end == 0) {
+                } else if (file.has(at, "ANMF") && frame.end == 0 && !inFrame) {
                     file.require(data, ANIMATION_FRAME_BYTES);
                     chunks(
                             data + ANIMATION_FRAME_BYTES,
                             dataEnd,
                             2 * file.u24LittleEndian(data),
-                            2 * file.u24LittleEndian(data + 3));
+                            2 * file.u24LittleEndian(data + 3),
+                            true);
                 } else if (file.has(at, "VP8 ") && frame.end == 0) {
                     frame = lossy(at, data, dataEnd, left, top);
                 } else if (file.has(at, "VP8L") && frame.end == 0) {

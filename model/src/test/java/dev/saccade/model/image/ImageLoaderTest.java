@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -172,6 +173,30 @@ final class ImageLoaderTest {
         assertThatThrownBy(() -> ImageLoader.decode(many.toByteArray(), "scans.jpg"))
                 .isInstanceOf(InputException.class)
                 .hasMessageContaining("scans, more than 100");
+    }
+
+    /// Each would overflow the stack of a reader that calls itself.
+    @Test
+    void aMegabyteOfMarkersOrNestedFramesIsRefused() {
+        byte[] jpegBytes = new byte[1 << 20];
+        ByteBuffer jpeg = ByteBuffer.wrap(jpegBytes);
+        while (jpeg.hasRemaining()) {
+            jpeg.putShort((short) (jpeg.position() == 0 ? 0xffd8 : 0xff00));
+        }
+        jpeg.put(2, (byte) 0xff).put(3, (byte) 0xff);
+        byte[] webpBytes = new byte[1 << 20];
+        ByteBuffer webp = ByteBuffer.wrap(webpBytes).order(ByteOrder.LITTLE_ENDIAN);
+        webp.put("RIFF".getBytes(StandardCharsets.US_ASCII)).putInt(webp.capacity() - 8);
+        webp.put("WEBP".getBytes(StandardCharsets.US_ASCII));
+        while (webp.remaining() >= 24) {
+            webp.put("ANMF".getBytes(StandardCharsets.US_ASCII)).putInt(webp.remaining() - 4);
+            webp.position(webp.position() + 16);
+        }
+        for (byte[] file : List.of(jpegBytes, webpBytes)) {
+            assertThatThrownBy(() -> ImageLoader.decode(file, "deep"))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageStartingWith("deep: is damaged or cut off (");
+        }
     }
 
     @Test
