@@ -7,6 +7,8 @@ module dev.saccade.model {
     requires transitive dev.saccade.tensor;
     requires tools.jackson.databind;
     requires java.desktop;
+    requires com.twelvemonkeys.imageio.jpeg;
+    requires com.twelvemonkeys.imageio.webp;
 
     exports dev.saccade.model;
     exports dev.saccade.model.chat;

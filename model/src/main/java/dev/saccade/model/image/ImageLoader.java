@@ -1,38 +1,40 @@
 package dev.saccade.model.image;
 
 import dev.saccade.engine.InputException;
-import java.awt.color.ColorSpace;
-import java.awt.image.BufferedImage;
-import java.awt.image.ColorModel;
-import java.awt.image.ComponentColorModel;
-import java.awt.image.DataBuffer;
-import java.awt.image.IndexColorModel;
-import java.awt.image.Raster;
-import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Iterator;
-import java.util.List;
-import java.util.Locale;
-import javax.imageio.ImageIO;
-import javax.imageio.ImageReader;
-import javax.imageio.stream.ImageInputStream;
-import javax.imageio.stream.MemoryCacheImageInputStream;
-import org.jspecify.annotations.Nullable;
 
-/// Reads PNG, JPEG, GIF (the first frame) and BMP files as 8 bits a colour, as Pillow's
+/// Reads PNG, JPEG, WebP, GIF (the first frame) and BMP files as 8 bits a colour, as Pillow's
 /// `convert("RGB")` does: grey becomes three equal colours, transparency is left out, a palette is
-/// looked up, colour profiles and an EXIF orientation are not applied.
+/// looked up, inks become light, colour profiles are not applied. A picture whose EXIF says how it
+/// is to be turned is turned, as Pillow's `ImageOps.exif_transpose` does.
+///
+/// Pixels of PNG, JPEG, GIF and lossless WebP files are those of Pillow bit for bit. Those of lossy
+/// WebP are not: the decoder smooths edges and spreads colours in its own way, and values differ by
+/// 2 to 5 of 255 in the mean. Where that matters, convert such files to PNG.
+///
+/// A file that is missing, empty, damaged, cut off, of no known format or too large is an
+/// [InputException] that names it. Sizes are checked before anything is decoded, and so is whether
+/// a file of that length can hold the picture at all.
 public final class ImageLoader {
-    /// A larger picture is refused before it is decoded.
-    public static final long MAX_PIXELS = 100_000_000;
+    /// A picture of more pixels is refused, where nothing else is said.
+    public static final long MAX_PIXELS = Long.getLong("saccade.maxPixels", 100_000_000);
+
+    /// Beyond this, a row or column of tiles would not fit into memory.
+    private static final int MAX_SIDE = 1 << 17;
+
+    /// A [RgbImage] is one array.
+    private static final long MOST_PIXELS = Integer.MAX_VALUE / 3;
+
+    /// The longest pixels there are: four samples of 16 bits.
+    private static final int BYTES_PER_PIXEL = 8;
+
+    private static final long BYTES_BESIDE_PIXELS = 64L << 20;
 
     private ImageLoader() {}
 
-    /// Reads a picture. A file that is missing, empty, damaged, cut off or too large is an
-    /// [InputException] that names it.
+    /// Reads a picture of at most [#MAX_PIXELS].
     public static RgbImage read(Path file) {
         return read(file, file.toString());
     }
@@ -41,8 +43,24 @@ public final class ImageLoader {
     ///
     /// @param name what messages call the picture: the data row it belongs to, for instance
     public static RgbImage read(Path file, String name) {
+        return read(file, name, MAX_PIXELS);
+    }
+
+    /// Reads a picture.
+    ///
+    /// @param name what messages call the picture
+    /// @param maxPixels the largest product of width and height that is accepted
+    public static RgbImage read(Path file, String name, long maxPixels) {
         byte[] bytes;
         try {
+            long size = Files.size(file);
+            if (size > Math.min(MOST_PIXELS, maxPixels) * BYTES_PER_PIXEL + BYTES_BESIDE_PIXELS) {
+                throw new InputException(
+                        name,
+                        "has %d bytes, more than a picture of %d pixels needs"
+                                .formatted(size, maxPixels),
+                        "scale it down");
+            }
             bytes = Files.readAllBytes(file);
         } catch (IOException e) {
             throw new InputException(
@@ -51,132 +69,58 @@ public final class ImageLoader {
                     "check the path",
                     e);
         }
-        return decode(bytes, name);
+        return decode(bytes, name, maxPixels);
+    }
+
+    /// Reads a picture of at most [#MAX_PIXELS] from a file's bytes.
+    ///
+    /// @param name what messages call the picture
+    public static RgbImage decode(byte[] bytes, String name) {
+        return decode(bytes, name, MAX_PIXELS);
     }
 
     /// Reads a picture from a file's bytes.
     ///
     /// @param name what messages call the picture
-    public static RgbImage decode(byte[] bytes, String name) {
+    /// @param maxPixels the largest product of width and height that is accepted
+    public static RgbImage decode(byte[] bytes, String name, long maxPixels) {
         if (bytes.length == 0) {
             throw new InputException(name, "is empty", "fetch or make the file again");
         }
-        List<String> warnings = new ArrayList<>();
-        BufferedImage image;
-        try (ImageInputStream stream =
-                new MemoryCacheImageInputStream(new ByteArrayInputStream(bytes))) {
-            Iterator<ImageReader> readers = ImageIO.getImageReaders(stream);
-            if (!readers.hasNext()) {
-                throw new InputException(
-                        name, "is not a picture of a known format", "use PNG, JPEG, GIF or BMP");
-            }
-            ImageReader reader = readers.next();
-            try {
-                reader.addIIOReadWarningListener((_, warning) -> warnings.add(warning));
-                reader.setInput(stream, true, true);
-                requireSize(reader.getWidth(0), reader.getHeight(0), name);
-                image = reader.read(0);
-            } finally {
-                reader.dispose();
-            }
-        } catch (IOException | RuntimeException e) {
-            // Decoders answer damaged data with whatever runtime exception it leads them to.
-            if (e instanceof InputException input) {
-                throw input;
-            }
-            throw damaged(name, e.getMessage() == null ? e.toString() : e.getMessage(), e);
+        ImageFile file = ImageFile.open(new ImageBytes(bytes, name));
+        if (file == null) {
+            throw new InputException(
+                    name, "is not a picture of a known format", "use " + ImageFile.FORMATS);
         }
-        for (String warning : warnings) {
-            String lower = warning.toLowerCase(Locale.ROOT);
-            if (lower.contains("truncated")
-                    || lower.contains("premature")
-                    || lower.contains("corrupt")) {
-                throw damaged(name, warning, null);
-            }
-        }
-        return rgb(image);
+        requireSize(file.width(), file.height(), name, maxPixels);
+        return file.orientation().apply(file.decode());
     }
 
-    private static InputException damaged(String name, String why, @Nullable Throwable cause) {
-        String text = "is damaged or cut off (%s)".formatted(why.lines().findFirst().orElse(""));
-        String cure = "fetch or make the file again";
-        return cause == null
-                ? new InputException(name, text, cure)
-                : new InputException(name, text, cure, cause);
-    }
-
-    private static void requireSize(int width, int height, String name) {
+    private static void requireSize(int width, int height, String name, long maxPixels) {
         if (width < 1 || height < 1) {
             throw new InputException(
                     name,
                     "has a size of %dx%d".formatted(width, height),
                     "fetch or make the file again");
         }
-        if ((long) width * height > MAX_PIXELS) {
+        long pixels = (long) width * height;
+        if (pixels > maxPixels) {
             throw new InputException(
                     name,
-                    "has %dx%d pixels, more than %d million"
-                            .formatted(width, height, MAX_PIXELS / 1_000_000),
-                    "scale it down");
+                    "has %dx%d pixels, more than %s"
+                            .formatted(
+                                    width,
+                                    height,
+                                    maxPixels % 1_000_000 == 0
+                                            ? maxPixels / 1_000_000 + " million"
+                                            : maxPixels),
+                    "scale it down, or allow more with SACCADE_JVM=-Dsaccade.maxPixels=" + pixels);
         }
-    }
-
-    /// Samples are taken as they are in the file. `BufferedImage.getRGB` would convert grey through
-    /// a linear colour space and change every value.
-    private static RgbImage rgb(BufferedImage image) {
-        int width = image.getWidth();
-        int height = image.getHeight();
-        byte[] values = new byte[Math.multiplyExact(Math.multiplyExact(width, height), 3)];
-        ColorModel model = image.getColorModel();
-        if (hasPlainSamples(model)) {
-            samples(image.getRaster(), values);
-            return new RgbImage(width, height, values);
-        }
-        int[] row = new int[width];
-        int offset = 0;
-        for (int y = 0; y < height; y++) {
-            if (model instanceof IndexColorModel palette) {
-                image.getRaster().getSamples(0, y, width, 1, 0, row);
-                for (int x = 0; x < width; x++) {
-                    row[x] = palette.getRGB(row[x]);
-                }
-            } else {
-                image.getRGB(0, y, width, 1, row, 0, width);
-            }
-            for (int rgb : row) {
-                values[offset++] = (byte) (rgb >> 16);
-                values[offset++] = (byte) (rgb >> 8);
-                values[offset++] = (byte) rgb;
-            }
-        }
-        return new RgbImage(width, height, values);
-    }
-
-    private static boolean hasPlainSamples(ColorModel model) {
-        int space = model.getColorSpace().getType();
-        int type = model.getTransferType();
-        return model instanceof ComponentColorModel
-                && !model.isAlphaPremultiplied()
-                && (space == ColorSpace.TYPE_GRAY || space == ColorSpace.TYPE_RGB)
-                && (type == DataBuffer.TYPE_BYTE || type == DataBuffer.TYPE_USHORT);
-    }
-
-    private static void samples(Raster raster, byte[] values) {
-        int width = raster.getWidth();
-        int shift = raster.getTransferType() == DataBuffer.TYPE_USHORT ? 8 : 0;
-        boolean grey = raster.getNumBands() < 3;
-        int[] row = new int[width];
-        for (int y = 0; y < raster.getHeight(); y++) {
-            for (int colour = 0; colour < 3; colour++) {
-                if (colour == 0 || !grey) {
-                    raster.getSamples(0, y, width, 1, colour, row);
-                }
-                int offset = 3 * y * width + colour;
-                for (int value : row) {
-                    values[offset] = (byte) (value >> shift);
-                    offset += 3;
-                }
-            }
+        if (width > MAX_SIDE || height > MAX_SIDE || pixels > MOST_PIXELS) {
+            throw new InputException(
+                    name,
+                    "has %dx%d pixels, more than can be cut into tiles".formatted(width, height),
+                    "scale it down or crop it");
         }
     }
 }

@@ -1,5 +1,6 @@
 package dev.saccade.model.tokenizer;
 
+import dev.saccade.engine.InputException;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -39,14 +40,30 @@ sealed interface PreTokenizer {
     }
 
     /// Each match of the pattern is a piece, and so is what lies between two matches (behaviour
-    /// `Isolated`).
+    /// `Isolated`). A pattern may be made so that it takes time without end, or nests without end,
+    /// on some text: it is given up after a number of looks at the text that no useful one needs.
     record Regex(Pattern pattern) implements PreTokenizer {
+        private static final long LOOKS_PER_CHARACTER = 1000;
+        private static final long FIXED_LOOKS = 1_000_000;
+
         /// The pattern of GPT-2's pre-tokenizer, which `ByteLevel` with `use_regex` means.
         static final Regex GPT2 =
                 new Regex(
                         compile(
                                 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|"
                                         + " ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"));
+
+        private boolean find(Matcher matcher) {
+            try {
+                return matcher.find();
+            } catch (TooManyLooks | StackOverflowError e) {
+                throw new InputException(
+                        "tokenizer.json: the pre-tokenizer's pattern " + pattern,
+                        "takes too long on this text",
+                        "use the tokenizer.json of a byte-level BPE model such as Qwen2.5",
+                        e);
+            }
+        }
 
         /// Compiles with Unicode classes, as Oniguruma has them for `\s` and case.
         static Pattern compile(String regex) {
@@ -55,9 +72,10 @@ sealed interface PreTokenizer {
 
         @Override
         public void split(String text, int begin, int end, Pieces pieces) {
-            Matcher matcher = pattern.matcher(text).region(begin, end);
+            long looks = FIXED_LOOKS + LOOKS_PER_CHARACTER * (end - begin);
+            Matcher matcher = pattern.matcher(new Counted(text, looks)).region(begin, end);
             int done = begin;
-            while (matcher.find()) {
+            while (find(matcher)) {
                 if (matcher.end() == matcher.start()) {
                     continue;
                 }
@@ -71,6 +89,45 @@ sealed interface PreTokenizer {
                 pieces.piece(text, done, end);
             }
         }
+    }
+
+    /// A text that may be looked at so many times.
+    final class Counted implements CharSequence {
+        private final String text;
+        private long looks;
+
+        Counted(String text, long looks) {
+            this.text = text;
+            this.looks = looks;
+        }
+
+        @Override
+        public char charAt(int index) {
+            if (--looks < 0) {
+                throw new TooManyLooks();
+            }
+            return text.charAt(index);
+        }
+
+        @Override
+        public int length() {
+            return text.length();
+        }
+
+        @Override
+        public CharSequence subSequence(int begin, int end) {
+            return text.subSequence(begin, end);
+        }
+
+        @Override
+        public String toString() {
+            return text;
+        }
+    }
+
+    /// A [Counted] text was looked at too often.
+    final class TooManyLooks extends RuntimeException {
+        private static final long serialVersionUID = 1L;
     }
 
     /// What [#PATTERN] matches, found by one walk over the characters instead of a regex engine.

@@ -1,9 +1,7 @@
 package dev.saccade.model.tokenizer;
 
-import dev.saccade.engine.InputException;
 import dev.saccade.tensor.AtomicFiles;
 import java.io.ByteArrayOutputStream;
-import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CodingErrorAction;
@@ -13,13 +11,16 @@ import java.nio.file.Path;
 import java.text.Normalizer;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalInt;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.Set;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
 
 /// Byte-level BPE as a Hugging Face `tokenizer.json` describes it: added tokens are cut out of the
 /// text, the rest is normalised, cut into pieces by the pre-tokenizer, and each piece's bytes are
@@ -37,9 +38,6 @@ public final class Tokenizer {
     /// Characters below this one are their own NFC form and join with nothing.
     private static final char FIRST_NOT_NFC = 0x300;
 
-    private static final int CACHED_PIECES = 1 << 16;
-    private static final int LONGEST_CACHED_PIECE = 64;
-
     private final String json;
     private final int[] idOfByte;
     private final BytePairs merges;
@@ -52,7 +50,8 @@ public final class Tokenizer {
     private final boolean[] special;
     private final Map<String, Integer> idOfText;
     private final Map<String, Integer> idOfSpelled;
-    private final ConcurrentHashMap<String, int[]> cache = new ConcurrentHashMap<>();
+    private final ShortPieceCache shortPieces = new ShortPieceCache();
+    private final PieceCache pieces = new PieceCache();
 
     private Tokenizer(String json, TokenizerFile.Parts parts) {
         this.json = json;
@@ -87,28 +86,47 @@ public final class Tokenizer {
         }
     }
 
-    /// Reads `tokenizer.json` from a checkpoint's folder. Every fault is an [InputException] that
-    /// names the file and the place in it.
+    /// Reads a checkpoint's tokenizer: `tokenizer.json`, or where there is none, `vocab.json` and
+    /// `merges.txt` with `added_tokens.json` (Qwen2). Added tokens that only
+    /// `tokenizer_config.json` has (`added_tokens_decoder`) count too. Every fault is an
+    /// [InputException] that names the file and the place in it.
     public static Tokenizer load(Path folder) {
         Path file = folder.resolve(FILE_NAME);
-        String json;
-        try {
-            json =
-                    StandardCharsets.UTF_8
-                            .newDecoder()
-                            .decode(ByteBuffer.wrap(Files.readAllBytes(file)))
-                            .toString();
-        } catch (CharacterCodingException e) {
-            throw new InputException(
-                    file.toString(), "is not UTF-8 text", "fetch the file again", e);
-        } catch (IOException e) {
-            throw new InputException(
-                    file.toString(),
-                    Files.exists(file) ? "can't be read: " + e.getMessage() : "does not exist",
-                    "give the folder of a checkpoint that holds tokenizer.json",
-                    e);
+        VocabularyFiles older = new VocabularyFiles(folder);
+        if (!Files.exists(file) && VocabularyFiles.areIn(folder)) {
+            JsonNode root = older.toTokenizerJson();
+            return new Tokenizer(root.toString(), TokenizerFile.parse(root, older::place));
         }
-        return parse(json, file.toString());
+        String json =
+                TokenizerFile.readText(
+                        file,
+                        "give the folder of a checkpoint that holds tokenizer.json, or vocab.json and"
+                                + " merges.txt");
+        JsonNode root = TokenizerFile.readTree(json, file.toString());
+        boolean more = addMissing(root, older.addedTokensOfConfig());
+        return new Tokenizer(
+                more ? root.toString() : json,
+                TokenizerFile.parse(root, place -> file + ": " + place));
+    }
+
+    /// Adds the tokens whose id and text are both not among the added ones; whether there were any.
+    private static boolean addMissing(JsonNode root, List<JsonNode> tokens) {
+        if (!(root.path("added_tokens") instanceof ArrayNode added)) {
+            return false;
+        }
+        Set<JsonNode> known = new HashSet<>();
+        for (JsonNode token : added) {
+            known.add(token.path("id"));
+            known.add(token.path("content"));
+        }
+        boolean more = false;
+        for (JsonNode token : tokens) {
+            if (!known.contains(token.path("id")) && !known.contains(token.path("content"))) {
+                added.add(token);
+                more = true;
+            }
+        }
+        return more;
     }
 
     /// Reads a `tokenizer.json` from memory.
@@ -116,11 +134,12 @@ public final class Tokenizer {
     /// @param json the file's text
     /// @param sourceName what messages call it
     public static Tokenizer parse(String json, String sourceName) {
-        return new Tokenizer(json, TokenizerFile.parse(json, sourceName));
+        JsonNode root = TokenizerFile.readTree(json, sourceName);
+        return new Tokenizer(json, TokenizerFile.parse(root, place -> sourceName + ": " + place));
     }
 
-    /// Writes `tokenizer.json` into an existing folder, as it was read. The file appears whole or
-    /// not at all.
+    /// Writes `tokenizer.json` into an existing folder, as it was read or, where it was read from
+    /// other files, as their content is spelled there. The file appears whole or not at all.
     public void save(Path folder) {
         AtomicFiles.write(folder.resolve(FILE_NAME), json.getBytes(StandardCharsets.UTF_8));
     }
@@ -334,20 +353,31 @@ public final class Tokenizer {
 
         @Override
         public void piece(String text, int begin, int end) {
-            String piece = text.substring(begin, end);
-            if (piece.length() > LONGEST_CACHED_PIECE) {
-                ids.addAll(encodePiece(piece));
+            long key = ShortPieceCache.key(text, begin, end);
+            int id = key < 0 ? -1 : shortPieces.get(key);
+            if (id >= 0) {
+                ids.add(id);
                 return;
             }
-            int[] known = cache.get(piece);
-            if (known == null) {
-                known = encodePiece(piece);
-                if (cache.mappingCount() >= CACHED_PIECES) {
-                    cache.clear();
-                }
-                cache.put(piece, known);
+            int[] more = idsOf(text, begin, end);
+            if (key >= 0 && more.length == 1) {
+                shortPieces.put(key, more[0]);
             }
-            ids.addAll(known);
+            ids.addAll(more);
+        }
+
+        private int[] idsOf(String text, int begin, int end) {
+            if (end - begin > PieceCache.LONGEST) {
+                return encodePiece(text.substring(begin, end));
+            }
+            int slot = PieceCache.slot(text, begin, end);
+            int[] known = pieces.get(slot, text, begin, end);
+            if (known == null) {
+                String piece = text.substring(begin, end);
+                known = encodePiece(piece);
+                pieces.put(slot, piece, known);
+            }
+            return known;
         }
     }
 

@@ -1,12 +1,19 @@
 package dev.saccade.model.tokenizer;
 
 import dev.saccade.engine.InputException;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.text.Normalizer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.UnaryOperator;
 import java.util.regex.PatternSyntaxException;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
@@ -18,10 +25,19 @@ final class TokenizerFile {
     private static final String CURE =
             "use the tokenizer.json of a byte-level BPE model such as Qwen2.5";
 
-    private final String source;
+    /// So many ids are always accepted; more only where there are tokens for at least a quarter.
+    private static final int MOST_SPARSE_IDS = 1 << 18;
 
-    private TokenizerFile(String source) {
-        this.source = source;
+    /// A longer pattern is no pre-tokenizer's; nested far enough, it would overflow the stack.
+    private static final int LONGEST_PATTERN = 2000;
+
+    /// Turns a place in the tree into what messages call it.
+    private final UnaryOperator<String> places;
+
+    private int idEnd = MOST_SPARSE_IDS;
+
+    private TokenizerFile(UnaryOperator<String> places) {
+        this.places = places;
     }
 
     /// The parts of a tokenizer.
@@ -43,12 +59,17 @@ final class TokenizerFile {
             List<Normalizer.Form> normalizers,
             PreTokenizer preTokenizer) {}
 
-    /// @param json the file's text
+    /// @param root the file's content
+    /// @param places turns a place in it into what messages call it
+    static Parts parse(JsonNode root, UnaryOperator<String> places) {
+        return new TokenizerFile(places).parts(root);
+    }
+
+    /// @param json a file's text
     /// @param source its name in messages
-    static Parts parse(String json, String source) {
-        JsonNode root;
+    static JsonNode readTree(String json, String source) {
         try {
-            root = JsonMapper.shared().readTree(json);
+            return JsonMapper.shared().readTree(json);
         } catch (JacksonException e) {
             throw new InputException(
                     "%s: line %d, column %d"
@@ -60,7 +81,27 @@ final class TokenizerFile {
                     "fetch the file again",
                     e);
         }
-        return new TokenizerFile(source).parts(root);
+    }
+
+    /// A file's text.
+    ///
+    /// @param cure what to do where there is no such file
+    static String readText(Path file, String cure) {
+        try {
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(Files.readAllBytes(file)))
+                    .toString();
+        } catch (CharacterCodingException e) {
+            throw new InputException(
+                    file.toString(), "is not UTF-8 text", "fetch the file again", e);
+        } catch (IOException e) {
+            throw new InputException(
+                    file.toString(),
+                    Files.exists(file) ? "can't be read: " + e.getMessage() : "does not exist",
+                    cure,
+                    e);
+        }
     }
 
     private Parts parts(JsonNode root) {
@@ -75,6 +116,10 @@ final class TokenizerFile {
         requireByteLevelDecoder(root.path("decoder"));
 
         JsonNode vocabulary = object(model, "model.", "vocab");
+        idEnd =
+                Math.max(
+                        MOST_SPARSE_IDS,
+                        4 * (vocabulary.size() + root.path("added_tokens").size()));
         List<AddedToken> added = addedTokens(root.path("added_tokens"));
         Map<String, Integer> idOf = HashMap.newHashMap(vocabulary.size());
         @Nullable String[] spelled = spelledById(vocabulary, idOf);
@@ -277,6 +322,11 @@ final class TokenizerFile {
         if (regex.isString() && regex.asString().equals(PreTokenizer.Qwen2.PATTERN)) {
             return new PreTokenizer.Qwen2();
         }
+        if (regex.isString() && regex.asString().length() > LONGEST_PATTERN) {
+            throw bad(
+                    place + ".pattern.Regex",
+                    "has %d characters".formatted(regex.asString().length()));
+        }
         String text =
                 regex.isString()
                         ? regex.asString()
@@ -327,8 +377,8 @@ final class TokenizerFile {
     }
 
     private int id(String place, JsonNode node) {
-        // 2^24 ids is far beyond any vocabulary and keeps a damaged file from asking for gigabytes.
-        if (!node.isInt() || node.asInt() < 0 || node.asInt() >= 1 << 24) {
+        // Tables have a place for each id: a few damaged numbers may not ask for gigabytes.
+        if (!node.isInt() || node.asInt() < 0 || node.asInt() >= idEnd) {
             throw bad(
                     place, "has no valid id (%s)".formatted(node.isMissingNode() ? "none" : node));
         }
@@ -340,6 +390,6 @@ final class TokenizerFile {
     }
 
     private InputException bad(String place, String why) {
-        return new InputException(source + ": " + place, why, CURE);
+        return new InputException(places.apply(place), why, CURE);
     }
 }

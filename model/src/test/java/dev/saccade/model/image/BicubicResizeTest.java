@@ -86,7 +86,7 @@ final class BicubicResizeTest {
         assertThat(checksum.getValue()).isEqualTo(crc);
     }
 
-    private static RgbImage pattern(int width, int height) {
+    static RgbImage pattern(int width, int height) {
         byte[] values = new byte[3 * width * height];
         int i = 0;
         for (int y = 0; y < height; y++) {

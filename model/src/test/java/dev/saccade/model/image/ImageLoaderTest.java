@@ -7,10 +7,16 @@ import dev.saccade.engine.InputException;
 import java.awt.image.BufferedImage;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Base64;
+import java.util.List;
+import java.util.Objects;
 import java.util.zip.CRC32;
 import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Test;
@@ -41,7 +47,7 @@ final class ImageLoaderTest {
                 + "1JcW5mNk4FY3kFASZOAwYZDR5mVhUjOVFQUArIIFmOZYJnUAAAAASUVORK5CYII=",
         "2531139870,"
                 + "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGAQAAAAA5vIloAAAAGklEQVR4nGOwZGA8vpNBgoHFX5JhKgPTEwYA"
-                + "ITsDugDHV9AAAAAASUVORK5CYII=",
+                + "ITsDugHDV9AAAAAASUVORK5CYII=",
         "2900992181,"
                 + "R0lGODdhCQAGAIUAAKj13aLv16LrNLXxLaXpLcD1KqbjIKThHuTQIZvZF5jTDpjNApDF+ny7+n/JroO573iz"
                 + "7my1/mab0Fyj6mCVyjmW81WNxU+Jw0yNzlCFukJ9uDl9wf4zaOQ8lPAlWuQlZjJrpDJnnDB1ujBlmukhWdoZ"
@@ -76,14 +82,15 @@ final class ImageLoaderTest {
         assertThat(ImageLoader.decode(write(picture, "png"), "").rgb(3, 4)).isEqualTo(0x123456);
     }
 
+    /// As Pillow has it: grey of 16 bits keeps its value up to 255.
     @Test
-    void sixteenBitsBecomeEight() {
+    void greyOfSixteenBitsIsCutOff() {
         BufferedImage picture = new BufferedImage(2, 1, BufferedImage.TYPE_USHORT_GRAY);
-        picture.getRaster().setPixel(0, 0, new int[] {0x12ff});
-        picture.getRaster().setPixel(1, 0, new int[] {0xfedc});
+        picture.getRaster().setPixel(0, 0, new int[] {0x12});
+        picture.getRaster().setPixel(1, 0, new int[] {0x0102});
         RgbImage image = ImageLoader.decode(write(picture, "png"), "");
         assertThat(image.rgb(0, 0)).isEqualTo(0x121212);
-        assertThat(image.rgb(1, 0)).isEqualTo(0xfefefe);
+        assertThat(image.rgb(1, 0)).isEqualTo(0xffffff);
     }
 
     @Test
@@ -117,13 +124,88 @@ final class ImageLoaderTest {
     }
 
     @Test
+    void aFileThatCannotHoldItsPictureIsRefusedBeforeDecoding() {
+        for (String format : List.of("png", "jpg", "gif", "bmp", "webp")) {
+            assertThatThrownBy(() -> ImageLoader.decode(ofSize(format, 9000, 9000), "huge"))
+                    .as(format)
+                    .isInstanceOf(InputException.class)
+                    .hasMessageStartingWith("huge: is damaged or cut off (")
+                    .hasMessageEndingWith("; fetch or make the file again");
+            assertThatThrownBy(() -> ImageLoader.decode(ofSize(format, 0, 5), "empty"))
+                    .as(format)
+                    .isInstanceOf(InputException.class)
+                    .hasMessageStartingWith("empty: ");
+        }
+    }
+
+    @Test
     void aSizeBeyondTheLimitIsRefusedBeforeDecoding() {
-        assertThatThrownBy(() -> ImageLoader.decode(pngOfSize(20_000, 20_000), "huge.png"))
+        byte[] png = write(picture(BufferedImage.TYPE_INT_RGB), "png");
+        assertThat(ImageLoader.decode(png, "", 2000).width()).isEqualTo(50);
+        assertThatThrownBy(() -> ImageLoader.decode(png, "large.png", 1999))
                 .isInstanceOf(InputException.class)
-                .hasMessageStartingWith("huge.png: has 20000x20000 pixels, more than 100 million");
-        assertThatThrownBy(() -> ImageLoader.decode(pngOfSize(0, 5), "empty.png"))
+                .hasMessage(
+                        "large.png: has 50x40 pixels, more than 1999; scale it down, or allow more"
+                                + " with SACCADE_JVM=-Dsaccade.maxPixels=2000");
+        byte[] plain = plainPng(20_000, 5_001);
+        assertThatThrownBy(() -> ImageLoader.decode(plain, "bomb.png"))
                 .isInstanceOf(InputException.class)
-                .hasMessageStartingWith("empty.png: ");
+                .hasMessageStartingWith("bomb.png: has 20000x5001 pixels, more than 100 million; ");
+        byte[] narrow = plainPng(1, 200_000);
+        assertThatThrownBy(() -> ImageLoader.decode(narrow, "narrow.png"))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("more than can be cut into tiles");
+    }
+
+    @Test
+    void aJpegOfCountlessScansIsRefused() {
+        byte[] whole = golden("progressive.jpg");
+        int scan = 0;
+        while (whole[scan] != (byte) 0xff || whole[scan + 1] != (byte) 0xda) {
+            scan++;
+        }
+        ByteArrayOutputStream many = new ByteArrayOutputStream();
+        many.write(whole, 0, whole.length - 2);
+        for (int i = 0; i < 200; i++) {
+            many.write(whole, scan, 20);
+        }
+        many.write(whole, whole.length - 2, 2);
+        assertThatThrownBy(() -> ImageLoader.decode(many.toByteArray(), "scans.jpg"))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("scans, more than 100");
+    }
+
+    /// Each would overflow the stack of a reader that calls itself.
+    @Test
+    void aMegabyteOfMarkersOrNestedFramesIsRefused() {
+        byte[] jpegBytes = new byte[1 << 20];
+        ByteBuffer jpeg = ByteBuffer.wrap(jpegBytes);
+        while (jpeg.hasRemaining()) {
+            jpeg.putShort((short) (jpeg.position() == 0 ? 0xffd8 : 0xff00));
+        }
+        jpeg.put(2, (byte) 0xff).put(3, (byte) 0xff);
+        byte[] webpBytes = new byte[1 << 20];
+        ByteBuffer webp = ByteBuffer.wrap(webpBytes).order(ByteOrder.LITTLE_ENDIAN);
+        webp.put("RIFF".getBytes(StandardCharsets.US_ASCII)).putInt(webp.capacity() - 8);
+        webp.put("WEBP".getBytes(StandardCharsets.US_ASCII));
+        while (webp.remaining() >= 24) {
+            webp.put("ANMF".getBytes(StandardCharsets.US_ASCII)).putInt(webp.remaining() - 4);
+            webp.position(webp.position() + 16);
+        }
+        for (byte[] file : List.of(jpegBytes, webpBytes)) {
+            assertThatThrownBy(() -> ImageLoader.decode(file, "deep"))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageStartingWith("deep: is damaged or cut off (");
+        }
+    }
+
+    @Test
+    void aFlippedBitInAPngIsFound() {
+        byte[] png = write(picture(BufferedImage.TYPE_INT_RGB), "png");
+        png[png.length / 2] ^= 4;
+        assertThatThrownBy(() -> ImageLoader.decode(png, "flipped.png"))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("a chunk's checksum is not that of its bytes");
     }
 
     @Test
@@ -145,18 +227,56 @@ final class ImageLoaderTest {
                 .hasMessageContaining("can't be read");
     }
 
-    private static byte[] pngOfSize(int width, int height) {
-        byte[] png = write(picture(BufferedImage.TYPE_INT_RGB), "png");
-        for (int i = 0; i < 4; i++) {
-            png[16 + i] = (byte) (width >> (24 - 8 * i));
-            png[20 + i] = (byte) (height >> (24 - 8 * i));
+    /// A small file whose header says another size.
+    private static byte[] ofSize(String format, int width, int height) {
+        byte[] file =
+                format.equals("webp")
+                        ? golden("animated.webp")
+                        : write(picture(BufferedImage.TYPE_INT_RGB), format);
+        ByteBuffer header = ByteBuffer.wrap(file);
+        switch (format) {
+            case "png" -> {
+                header.putInt(16, width).putInt(20, height);
+                CRC32 checksum = new CRC32();
+                checksum.update(file, 12, 17);
+                header.putInt(29, (int) checksum.getValue());
+            }
+            case "jpg" -> {
+                int frame = 2;
+                while (file[frame + 1] != (byte) 0xc0) {
+                    frame += 2 + header.getShort(frame + 2);
+                }
+                header.putShort(frame + 5, (short) height).putShort(frame + 7, (short) width);
+            }
+            case "gif" -> {
+                int frame = 13 + (3 << ((file[10] & 7) + 1));
+                while (file[frame] != 0x2c) {
+                    frame++;
+                }
+                header.order(ByteOrder.LITTLE_ENDIAN)
+                        .putShort(frame + 5, (short) width)
+                        .putShort(frame + 7, (short) height);
+            }
+            case "bmp" ->
+                    header.order(ByteOrder.LITTLE_ENDIAN).putInt(18, width).putInt(22, height);
+            case "webp" -> // the canvas: the frame does not fit, or there is nothing around it
+                    header.order(ByteOrder.LITTLE_ENDIAN).putInt(24, 4).putInt(20, 2);
+            default -> throw new IllegalArgumentException(format);
         }
-        CRC32 checksum = new CRC32();
-        checksum.update(png, 12, 17);
-        for (int i = 0; i < 4; i++) {
-            png[29 + i] = (byte) (checksum.getValue() >> (24 - 8 * i));
+        return file;
+    }
+
+    /// A PNG of one colour as it compresses best.
+    private static byte[] plainPng(int width, int height) {
+        return write(new BufferedImage(width, height, BufferedImage.TYPE_BYTE_BINARY), "png");
+    }
+
+    private static byte[] golden(String name) {
+        try (InputStream file = ImageLoaderTest.class.getResourceAsStream("/images/" + name)) {
+            return Objects.requireNonNull(file, name).readAllBytes();
+        } catch (IOException e) {
+            throw new AssertionError(e);
         }
-        return png;
     }
 
     private static int colour(int x, int y) {

@@ -18,13 +18,16 @@ import java.util.zip.GZIPInputStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ObjectNode;
 
 /// Qwen2.5's own tokenizer against ids that Hugging Face's library gave, where the files lie beside
 /// the repository (`../shared/data/qwen2.5-tokenizer`; they are not part of it).
 final class TokenizerGoldenTest {
     private static @Nullable Tokenizer qwen;
+    private static JsonNode json = JsonMapper.shared().nullNode();
     private static final List<String> TEXTS = new ArrayList<>();
     private static final List<int[]> IDS = new ArrayList<>();
 
@@ -34,10 +37,9 @@ final class TokenizerGoldenTest {
         assumeTrue(Files.isDirectory(folder), "no Qwen2.5 tokenizer at " + folder);
         try (InputStream file =
                 new GZIPInputStream(Files.newInputStream(folder.resolve("tokenizer.json.gz")))) {
-            qwen =
-                    Tokenizer.parse(
-                            new String(file.readAllBytes(), StandardCharsets.UTF_8),
-                            "tokenizer.json.gz");
+            String text = new String(file.readAllBytes(), StandardCharsets.UTF_8);
+            json = JsonMapper.shared().readTree(text);
+            qwen = Tokenizer.parse(text, "tokenizer.json.gz");
         }
         for (String line : Files.readAllLines(folder.resolve("golden_ids.jsonl"))) {
             JsonNode row = JsonMapper.shared().readTree(line);
@@ -54,6 +56,59 @@ final class TokenizerGoldenTest {
     void everyGoldenTextHasItsIds() {
         for (int i = 0; i < TEXTS.size(); i++) {
             assertThat(qwen().encode(TEXTS.get(i))).as(TEXTS.get(i)).isEqualTo(IDS.get(i));
+        }
+    }
+
+    /// What is remembered of pieces may not change what they become.
+    @Test
+    void aTextHasTheSameIdsAgainAndInOtherCompany() {
+        String together = String.join("\n\n", TEXTS);
+        int[] ids = qwen().encode(together);
+        assertThat(qwen().encode(together)).isEqualTo(ids);
+        for (int i = TEXTS.size() - 1; i >= 0; i--) {
+            assertThat(qwen().encode(TEXTS.get(i))).as(TEXTS.get(i)).isEqualTo(IDS.get(i));
+        }
+    }
+
+    @Test
+    void theOlderFilesGiveTheSameIds(@TempDir Path folder) throws IOException {
+        Files.writeString(
+                folder.resolve("vocab.json"), json.path("model").path("vocab").toString());
+        StringBuilder merges = new StringBuilder("#version: 0.2\n");
+        for (JsonNode merge : json.path("model").path("merges")) {
+            merges.append(
+                            merge.isString()
+                                    ? merge.asString()
+                                    : merge.get(0).asString() + " " + merge.get(1).asString())
+                    .append('\n');
+        }
+        Files.writeString(folder.resolve("merges.txt"), merges);
+        ObjectNode added = JsonMapper.shared().createObjectNode();
+        ObjectNode config = JsonMapper.shared().createObjectNode();
+        ObjectNode decoder = config.putObject("added_tokens_decoder");
+        for (JsonNode token : json.path("added_tokens")) {
+            added.set(token.path("content").asString(), token.path("id"));
+            ObjectNode flags = (ObjectNode) token.deepCopy();
+            flags.remove("id");
+            decoder.set(token.path("id").asString(), flags);
+        }
+        Files.writeString(folder.resolve("added_tokens.json"), added.toString());
+        requireSameIds(Tokenizer.load(folder));
+        Files.writeString(folder.resolve("tokenizer_config.json"), config.toString());
+        Tokenizer whole = Tokenizer.load(folder);
+        requireSameIds(whole);
+        for (int id = 0; id < whole.size(); id++) {
+            assertThat(whole.isSpecial(id)).isEqualTo(qwen().isSpecial(id));
+        }
+        Path saved = Files.createDirectory(folder.resolve("saved"));
+        whole.save(saved);
+        requireSameIds(Tokenizer.load(saved));
+    }
+
+    private static void requireSameIds(Tokenizer tokenizer) {
+        assertThat(tokenizer.size()).isEqualTo(qwen().size());
+        for (int i = 0; i < TEXTS.size(); i++) {
+            assertThat(tokenizer.encode(TEXTS.get(i))).as(TEXTS.get(i)).isEqualTo(IDS.get(i));
         }
     }
 

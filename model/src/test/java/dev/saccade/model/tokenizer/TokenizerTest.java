@@ -101,6 +101,67 @@ final class TokenizerTest {
     }
 
     @Test
+    void theOlderFilesAreReadAndNamed(@TempDir Path folder) throws IOException {
+        Map<String, Object> vocabulary = bytes();
+        vocabulary.put("ab", 256);
+        String vocabularyJson = JsonMapper.shared().writeValueAsString(vocabulary);
+        Files.writeString(folder.resolve("vocab.json"), vocabularyJson);
+        refusesFolder(folder, "merges.txt: does not exist; ");
+        Files.writeString(folder.resolve("merges.txt"), "#version: 0.2\na b\n");
+        Files.writeString(folder.resolve("added_tokens.json"), "{\"<e>\":257,\"<t>\":258}");
+        Files.writeString(folder.resolve("special_tokens_map.json"), "{\"eos_token\":\"<e>\"}");
+        Tokenizer tokenizer = Tokenizer.load(folder);
+        assertThat(tokenizer.encode("ab<t>a<e>")).containsExactly(256, 258, 'a', 257);
+        assertThat(tokenizer.decode(new int[] {256, 257, 258}, true)).isEqualTo("ab<t>");
+
+        Files.writeString(
+                folder.resolve("tokenizer_config.json"),
+                "{\"added_tokens_decoder\":{\"258\":{\"content\":\"<t>\",\"special\":true}}}");
+        assertThat(Tokenizer.load(folder).isSpecial(258)).isTrue();
+
+        Files.writeString(folder.resolve("merges.txt"), "#version: 0.2\na b\nb a\n");
+        refusesFolder(folder, "merges.txt: line 3: needs \"ba\", which is not in model.vocab; ");
+        Files.writeString(
+                folder.resolve("vocab.json"), vocabularyJson.replace("\"ab\":256", "\"ab\":97"));
+        refusesFolder(folder, "vocab.json: \"ab\": has the id 97 of \"a\"; ");
+        Files.writeString(folder.resolve("vocab.json"), "[1]");
+        refusesFolder(folder, "vocab.json: is not a JSON object; ");
+        Files.writeString(
+                folder.resolve("tokenizer_config.json"), "{\"added_tokens_decoder\":{\"x\":{}}}");
+        refusesFolder(folder, "tokenizer_config.json: added_tokens_decoder.x: has no valid id; ");
+        Files.writeString(
+                folder.resolve("tokenizer_config.json"),
+                "{\"tokenizer_class\":\"LlamaTokenizer\"}");
+        refusesFolder(folder, "tokenizer_class: is \"LlamaTokenizer\", of which only");
+    }
+
+    @Test
+    void tokensThatOnlyTheConfigurationHasAreAdded(@TempDir Path folder) throws IOException {
+        Files.writeString(folder.resolve("tokenizer.json"), file(Map.of(), List.of(), Map.of()));
+        Files.writeString(
+                folder.resolve("tokenizer_config.json"),
+                "{\"added_tokens_decoder\":{\"300\":{\"content\":\"<t>\",\"special\":true}}}");
+        Path saved = Files.createDirectory(folder.resolve("saved"));
+        Tokenizer.load(folder).save(saved);
+        for (Path place : List.of(folder, saved)) {
+            assertThat(Tokenizer.load(place).encode("a<t>")).containsExactly('a', 300);
+        }
+    }
+
+    private static void refusesFolder(Path folder, String message) {
+        assertThatThrownBy(() -> Tokenizer.load(folder))
+                .isInstanceOf(InputException.class)
+                .hasMessageStartingWith(folder.toString())
+                .hasMessageContaining(message);
+    }
+
+    @Test
+    void idsFarBeyondTheTokensAreRefused() {
+        String good = file(Map.of("ab", 256), List.of("a b"), Map.of());
+        refuses(good.replace("\"ab\":256", "\"ab\":9000000"), "has no valid id (9000000)");
+    }
+
+    @Test
     void bothSpellingsOfMergesAreRead() {
         Map<String, Integer> words = Map.of("ab", 256, "abc", 257);
         for (Object merges :
@@ -125,6 +186,22 @@ final class TokenizerTest {
         assertThat(Tokenizer.parse(json, "test").encode("a a")).containsExactly('a', 256);
         assertThat(Tokenizer.parse(file(Map.of(), List.of(), prefixing()), "test").encode("a"))
                 .containsExactly(' ', 'a');
+    }
+
+    /// The first tries every way to cut the text, the second calls itself for each character.
+    @Test
+    void aPatternWithoutEndIsGivenUp() {
+        for (String pattern : List.of("(a+)+$", "(a|a)*b")) {
+            Map<String, Object> split =
+                    Map.of(
+                            "type", "Split",
+                            "behavior", "Isolated",
+                            "pattern", Map.of("Regex", pattern));
+            Tokenizer tokenizer = Tokenizer.parse(file(Map.of(), List.of(), split), "test");
+            assertThatThrownBy(() -> tokenizer.encode("a".repeat(50_000) + "!"))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageContaining(pattern + ": takes too long on this text; ");
+        }
     }
 
     private static Map<String, Object> prefixing() {
@@ -228,13 +305,18 @@ final class TokenizerTest {
                 .hasMessageContaining("; ");
     }
 
-    /// A tokenizer.json of the 256 bytes and `words`.
-    private static String file(
-            Map<String, Integer> words, Object merges, Map<String, Object> preTokenizer) {
+    private static Map<String, Object> bytes() {
         Map<String, Object> vocabulary = new LinkedHashMap<>();
         for (int value = 0; value < 256; value++) {
             vocabulary.put(String.valueOf(ByteLevel.character(value)), value);
         }
+        return vocabulary;
+    }
+
+    /// A tokenizer.json of the 256 bytes and `words`.
+    private static String file(
+            Map<String, Integer> words, Object merges, Map<String, Object> preTokenizer) {
+        Map<String, Object> vocabulary = bytes();
         vocabulary.putAll(words);
         Map<String, Object> model = new LinkedHashMap<>();
         model.put("type", "BPE");
