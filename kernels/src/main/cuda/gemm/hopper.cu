@@ -16,8 +16,7 @@
 namespace saccade {
 namespace {
 
-constexpr int PATCH_COLUMNS = 64;
-constexpr int PATCH_PITCH = PATCH_COLUMNS + 4;  // floats
+constexpr int PATCH_COLUMNS = 32;
 
 // The tile chosen and what follows from it. PAIR: half of the columns are the gate's, half the other product's.
 template <int COLUMNS_, int STAGES_, int CLUSTER_, bool PAIR_ = false> struct Shape {
@@ -29,7 +28,9 @@ template <int COLUMNS_, int STAGES_, int CLUSTER_, bool PAIR_ = false> struct Sh
   static constexpr int C_COLUMNS = PAIR ? COLUMNS / 2 : COLUMNS;
   static constexpr int A_BYTES = ROWS * ROW_BYTES, B_BYTES = COLUMNS * ROW_BYTES;
   static constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
-  static constexpr int PATCH_FLOATS = 16 * PATCH_PITCH;  // a warp's
+  static constexpr int PATCH_PITCH = (PAIR ? 2 : 1) * PATCH_COLUMNS + 4;  // floats
+  static constexpr int PATCH_FLOATS = 16 * PATCH_PITCH;  // a warp's; Rows takes it for bf16 too
+  static_assert(PATCH_FLOATS * 4 >= 16 * 128);
   static constexpr int BARRIERS = STAGES * STAGE_BYTES + GROUPS * 4 * PATCH_FLOATS * 4;
   static_assert(BARRIERS + 2 * STAGES * 8 <= 232448, "a block's shared memory");
 };
@@ -102,38 +103,15 @@ __device__ __forceinline__ void produce(
   }
 }
 
-// Moves 64 columns of a warp's 16 rows of sums to its patch or from it.
-template <bool FROM_PATCH, int FIRST, int LENGTH>
-__device__ __forceinline__ void exchange(float* patch, float (&acc)[LENGTH], int at, int columns) {
-  const int lane = threadIdx.x % 32;
-  float* to = patch + lane / 4 * PATCH_PITCH + lane % 4 * 2 + at;
+// Copies LENGTH registers from FIRST + p * LENGTH on, by a switch over constants: registers have no index.
+template <int FIRST, int LENGTH, int END, int ALL>
+__device__ __forceinline__ void select(float (&to)[LENGTH], const float (&acc)[ALL], int p) {
+  if constexpr (FIRST < END) {
+    if (p == 0) {
 #pragma unroll
-  for (int i = 0; i < PATCH_COLUMNS / 8; ++i) {
-    if (i * 8 >= columns) break;
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float2* pair = reinterpret_cast<float2*>(to + i * 8 + h * 8 * PATCH_PITCH);
-      if constexpr (FROM_PATCH) {
-        const float2 x = *pair;
-        acc[FIRST + i * 4 + h * 2] = x.x;
-        acc[FIRST + i * 4 + h * 2 + 1] = x.y;
-      } else {
-        *pair = make_float2(acc[FIRST + i * 4 + h * 2], acc[FIRST + i * 4 + h * 2 + 1]);
-      }
-    }
-  }
-}
-
-// Patch p of a warp's sums, by a switch over constants: registers have no index.
-template <typename S, bool FROM_PATCH, int P = 0, int LENGTH>
-__device__ __forceinline__ void exchange_patch(float* patch, float (&acc)[LENGTH], int p) {
-  constexpr int COLUMNS = S::PAIR ? PATCH_COLUMNS / 2 : PATCH_COLUMNS;
-  if constexpr (P * COLUMNS < S::C_COLUMNS) {
-    if (p == P) {
-      exchange<FROM_PATCH, P * COLUMNS / 2>(patch, acc, 0, COLUMNS);
-      if constexpr (S::PAIR) exchange<FROM_PATCH, LENGTH / 2 + P * COLUMNS / 2>(patch, acc, COLUMNS, COLUMNS);
+      for (int i = 0; i < LENGTH; ++i) to[i] = acc[FIRST + i];
     } else {
-      exchange_patch<S, FROM_PATCH, P + 1>(patch, acc, p);
+      select<FIRST + LENGTH, LENGTH, END>(to, acc, p - 1);
     }
   }
 }
@@ -145,93 +123,231 @@ __device__ __forceinline__ uint32_t round_pair(float low, float high) {
   return packed;
 }
 
-// Plain sums to bf16, 16-byte accesses: by stmatrix through the warp's part of shared memory, 64 columns at a time.
-template <int LENGTH>
-__device__ __forceinline__ void store_plain(float* patch, const float (&acc)[LENGTH], const Finish& f, int row0, int column0) {
-  const int lane = threadIdx.x % 32;
-  const uint32_t base = shared_address(patch);
-  // stmatrix: lane l gives row l % 16 of the 16 x 16 block's left or right half; chunks of 16 bytes are permuted.
-  const int row = lane % 16, half = lane / 16;
-  bf16* c = static_cast<bf16*>(f.c);
+__device__ __forceinline__ float2 widen_pair(uint32_t packed) {
+  return make_float2(__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000u));
+}
+
+// 16 rows of COLUMNS bf16 of a warp on their way between registers, as wgmma holds them, and an array
+// [m, n]: through shared memory, where 16-byte chunks of a row are permuted, so that both sides are fast.
+template <int COLUMNS> struct Rows {
+  static constexpr int CHUNKS = COLUMNS / 8, LENGTH = COLUMNS / 2;
+  uint32_t memory;  // 16 rows of 128 bytes
+  int m, n, row0, column0;
+
+  __device__ __forceinline__ uint32_t place(int row, int chunk) const {
+    return memory + row * 128 + (chunk ^ (row & 7)) * 16;
+  }
+
+  // Calls `move(place, index)` for every chunk within the array, neighbouring lanes along a row.
+  template <typename Move> __device__ __forceinline__ void each(Move move) const {
+    const int lane = threadIdx.x % 32, chunk = lane % CHUNKS, column = column0 + chunk * 8;
 #pragma unroll
-  for (int p = 0; p < LENGTH / 32; ++p) {
+    for (int r = lane / CHUNKS; r < 16; r += 32 / CHUNKS) {
+      if (row0 + r < m && column < n) move(place(r, chunk), static_cast<long long>(row0 + r) * n + column);
+    }
+  }
+
+  // stmatrix and ldmatrix: lane l names row l % 16 of the left or right half of a block of 16 columns.
+  __device__ __forceinline__ uint32_t matrix(int block) const {
+    const int lane = threadIdx.x % 32;
+    return place(lane % 16, block * 2 + lane / 16);
+  }
+
+  __device__ __forceinline__ void store(void* to, const float (&z)[LENGTH]) const {
     __syncwarp();
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float* s = acc + p * 32 + i * 8;
-      stmatrix(base + row * 128 + ((i * 2 + half) ^ (row & 7)) * 16, round_pair(s[0], s[1]), round_pair(s[2], s[3]),
-               round_pair(s[4], s[5]), round_pair(s[6], s[7]));
+    for (int i = 0; i < COLUMNS / 16; ++i) {
+      const float* s = z + i * 8;
+      stmatrix(matrix(i), round_pair(s[0], s[1]), round_pair(s[2], s[3]), round_pair(s[4], s[5]), round_pair(s[6], s[7]));
     }
     __syncwarp();
+    each([&](uint32_t from, long long at) {
+      uint4 x;
+      asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];\n" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(from)
+                   : "memory");
+      *reinterpret_cast<uint4*>(static_cast<bf16*>(to) + at) = x;
+    });
+  }
+
+  __device__ __forceinline__ void load(const void* from, float (&z)[LENGTH]) const {
+    __syncwarp();
+    each([&](uint32_t to, long long at) {
+      const uint4 x = *reinterpret_cast<const uint4*>(static_cast<const bf16*>(from) + at);
+      const uint32_t words[4] = {x.x, x.y, x.z, x.w};
+      store_shared(to, words);
+    });
+    __syncwarp();
 #pragma unroll
-    for (int r = lane / 8; r < 16; r += 4) {
-      const int chunk = lane % 8, column = column0 + p * 64 + chunk * 8;
-      if (row0 + r < f.m && column < f.n) {
-        const uint4 x = *reinterpret_cast<const uint4*>(
-            reinterpret_cast<const unsigned char*>(patch) + r * 128 + (chunk ^ (r & 7)) * 16);
-        *reinterpret_cast<uint4*>(c + static_cast<long long>(row0 + r) * f.n + column) = x;
+    for (int i = 0; i < COLUMNS / 16; ++i) {
+      uint32_t packed[4];
+      ldmatrix(packed, matrix(i));
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const float2 pair = widen_pair(packed[j]);
+        z[i * 8 + j * 2] = pair.x;
+        z[i * 8 + j * 2 + 1] = pair.y;
       }
+    }
+  }
+
+  // What belongs to a column, for each of a thread's elements.
+  __device__ __forceinline__ void of_columns(const void* from, float (&z)[LENGTH]) const {
+    const uint32_t* pairs = reinterpret_cast<const uint32_t*>(static_cast<const bf16*>(from) + column0) + threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < COLUMNS / 8; ++i) {
+      const float2 pair = column0 + i * 8 < n ? widen_pair(pairs[i * 4]) : make_float2(0, 0);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        z[i * 4 + h * 2] = pair.x;
+        z[i * 4 + h * 2 + 1] = pair.y;
+      }
+    }
+  }
+};
+
+// The epilogues of epilogue.cuh, step by step the same arithmetic, on sums that stay in registers.
+template <int COLUMNS>
+__device__ __forceinline__ void finish_rows(const Rows<COLUMNS>& rows, float (&z)[COLUMNS / 2], const Finish& f) {
+  constexpr int LENGTH = COLUMNS / 2;
+  if (f.bias != nullptr) {
+    float bias[LENGTH];
+    rows.of_columns(f.bias, bias);
+#pragma unroll
+    for (int i = 0; i < LENGTH; ++i) z[i] = __fadd_rn(z[i], bias[i]);
+  }
+  if (f.kind == GELU || f.kind == RESIDUAL) {
+    if (f.kept != nullptr) rows.store(f.kept, z);
+    if (f.kind == GELU) {
+#pragma unroll
+      for (int i = 0; i < LENGTH; ++i) z[i] = gelu(z[i]);
+    } else {
+      float base[LENGTH];
+      rows.load(f.residual, base);
+      if (f.scale == nullptr) {
+#pragma unroll
+        for (int i = 0; i < LENGTH; ++i) z[i] = __fadd_rn(base[i], z[i]);
+      } else {
+        float scale[LENGTH];
+        rows.of_columns(f.scale, scale);
+#pragma unroll
+        for (int i = 0; i < LENGTH; ++i) z[i] = __fmaf_rn(scale[i], z[i], base[i]);
+      }
+    }
+  }
+  rows.store(f.c, z);
+}
+
+template <int COLUMNS>
+__device__ __forceinline__ void finish_rows(
+    const Rows<COLUMNS>& rows, float (&gate)[COLUMNS / 2], const float (&up)[COLUMNS / 2], const Finish& f) {
+  if (f.kept != nullptr) rows.store(f.kept, gate);
+  if (f.kept_up != nullptr) rows.store(f.kept_up, up);
+#pragma unroll
+  for (int i = 0; i < COLUMNS / 2; ++i) gate[i] = __fmul_rn(silu(gate[i]), up[i]);
+  rows.store(f.c, gate);
+}
+
+// Calls `move(element, index)` for each pair of a thread's sums that lies within C [m, n]; n is even.
+template <int LENGTH, typename Move>
+__device__ __forceinline__ void each_pair(const Finish& f, int row0, int column0, Move move) {
+  const int lane = threadIdx.x % 32, row = row0 + lane / 4, column = column0 + lane % 4 * 2;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (row + h * 8 < f.m) {
+      const long long at = static_cast<long long>(row + h * 8) * f.n + column;
+#pragma unroll
+      for (int i = 0; i < LENGTH / 4; ++i) {
+        if (column + i * 8 < f.n) move(i * 4 + h * 2, at + i * 8);
+      }
+    }
+  }
+}
+
+// Sums to a patch of fp32 with `pitch` floats a row.
+template <int LENGTH> __device__ __forceinline__ void spread(float* patch, int pitch, const float (&z)[LENGTH]) {
+  const int lane = threadIdx.x % 32;
+  float* to = patch + lane / 4 * pitch + lane % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < LENGTH; ++i) to[i / 4 * 8 + i / 2 % 2 * 8 * pitch + i % 2] = z[i];
+}
+
+// The slow way, for rows of any alignment: element by element from a patch.
+template <typename S, int LENGTH>
+__device__ __forceinline__ void finish_any(
+    float* patch, const float (&acc)[LENGTH], const Finish& f, bool wide, int row0, int column0) {
+  constexpr int GATE_END = S::PAIR ? LENGTH / 2 : LENGTH;
+#pragma unroll 1
+  for (int p = 0; p < S::C_COLUMNS / PATCH_COLUMNS; ++p) {
+    const int column = column0 + p * PATCH_COLUMNS;
+    float z[PATCH_COLUMNS / 2];
+    select<0, PATCH_COLUMNS / 2, GATE_END>(z, acc, p);
+    __syncwarp();
+    spread(patch, S::PATCH_PITCH, z);
+    if constexpr (S::PAIR) {
+      select<GATE_END, PATCH_COLUMNS / 2, LENGTH>(z, acc, p);
+      spread(patch + PATCH_COLUMNS, S::PATCH_PITCH, z);
+    }
+    __syncwarp();
+    if constexpr (S::PAIR) {
+      finish_pair<bf16, 1, 16, 2 * PATCH_COLUMNS>(patch, S::PATCH_PITCH, f, row0, column);
+    } else if (wide) {
+      finish_patch<bf16, float, 1, 16, PATCH_COLUMNS, 1>(patch, S::PATCH_PITCH, f, row0, column);
+    } else {
+      finish_patch<bf16, bf16, 1, 16, PATCH_COLUMNS, 1>(patch, S::PATCH_PITCH, f, row0, column);
     }
   }
 }
 
 template <typename S, int LENGTH>
 __device__ __forceinline__ void finish(
-    float* patch, float (&acc)[LENGTH], const Finish& f, bool wide, bool vector, int row0, int column0) {
+    float* patch, const float (&acc)[LENGTH], const Finish& f, bool wide, bool vector, int row0, int column0) {
+  if (!vector) {
+    finish_any<S>(patch, acc, f, wide, row0, column0);
+    return;
+  }
   if constexpr (!S::PAIR) {
-    if (f.kind <= ACCUMULATE && f.bias == nullptr && !wide && vector) {
-      store_plain(patch, acc, f, row0, column0);
+    if (wide) {
+      if (f.kind <= ACCUMULATE && f.bias == nullptr) {
+        each_pair<LENGTH>(f, row0, column0, [&](int i, long long at) {
+          *reinterpret_cast<float2*>(static_cast<float*>(f.c) + at) = make_float2(acc[i], acc[i + 1]);
+        });
+      } else {
+        finish_any<S>(patch, acc, f, wide, row0, column0);
+      }
       return;
     }
   }
-  constexpr int COLUMNS = S::PAIR ? PATCH_COLUMNS / 2 : PATCH_COLUMNS;
+  constexpr int COLUMNS = S::PAIR || S::C_COLUMNS % 64 != 0 ? 32 : 64;
+  constexpr int GATE_END = S::PAIR ? LENGTH / 2 : LENGTH;
 #pragma unroll 1
   for (int p = 0; p < S::C_COLUMNS / COLUMNS; ++p) {
-    const int column = column0 + p * COLUMNS;
-    __syncwarp();
-    exchange_patch<S, false>(patch, acc, p);
-    __syncwarp();
+    const Rows<COLUMNS> rows{shared_address(patch), f.m, f.n, row0, column0 + p * COLUMNS};
+    float z[COLUMNS / 2];
+    select<0, COLUMNS / 2, GATE_END>(z, acc, p);
     if constexpr (S::PAIR) {
-      if (vector) {
-        finish_pair<bf16, 8, 16, PATCH_COLUMNS>(patch, PATCH_PITCH, f, row0, column);
-      } else {
-        finish_pair<bf16, 1, 16, PATCH_COLUMNS>(patch, PATCH_PITCH, f, row0, column);
-      }
-    } else if (wide) {
-      if (vector) {
-        finish_patch<bf16, float, 4, 16, PATCH_COLUMNS, 2>(patch, PATCH_PITCH, f, row0, column);
-      } else {
-        finish_patch<bf16, float, 1, 16, PATCH_COLUMNS, 2>(patch, PATCH_PITCH, f, row0, column);
-      }
-    } else if (vector) {
-      finish_patch<bf16, bf16, 8, 16, PATCH_COLUMNS, 2>(patch, PATCH_PITCH, f, row0, column);
+      float up[COLUMNS / 2];
+      select<GATE_END, COLUMNS / 2, LENGTH>(up, acc, p);
+      finish_rows(rows, z, up, f);
     } else {
-      finish_patch<bf16, bf16, 1, 16, PATCH_COLUMNS, 2>(patch, PATCH_PITCH, f, row0, column);
+      finish_rows(rows, z, f);
     }
   }
 }
 
-// The chain starts from C.
-template <typename S, int P = 0, int LENGTH>
-__device__ __forceinline__ void start_from_c(
-    float* patch, float (&acc)[LENGTH], const Finish& f, bool wide, bool vector, int row0, int column0) {
-  if constexpr (P * PATCH_COLUMNS < S::COLUMNS) {
-    const int column = column0 + P * PATCH_COLUMNS;
-    __syncwarp();
-    if (wide) {
-      if (vector) {
-        load_patch<float, 4, 16, PATCH_COLUMNS>(patch, PATCH_PITCH, f, row0, column);
-      } else {
-        load_patch<float, 1, 16, PATCH_COLUMNS>(patch, PATCH_PITCH, f, row0, column);
-      }
-    } else if (vector) {
-      load_patch<bf16, 8, 16, PATCH_COLUMNS>(patch, PATCH_PITCH, f, row0, column);
-    } else {
-      load_patch<bf16, 1, 16, PATCH_COLUMNS>(patch, PATCH_PITCH, f, row0, column);
+// The chain starts from C, which is fp32 with rows on 16 bytes. Sums outside of C start from some element of it and go
+// nowhere: with loads that depend on no condition the compiler keeps the products asynchronous.
+template <int LENGTH>
+__device__ __forceinline__ void start_from_c(float (&acc)[LENGTH], const Finish& f, int row0, int column0) {
+  const int lane = threadIdx.x % 32, row = row0 + lane / 4, column = column0 + lane % 4 * 2;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const float* line = static_cast<const float*>(f.c) + static_cast<long long>(min(row + h * 8, f.m - 1)) * f.n;
+#pragma unroll
+    for (int i = 0; i < LENGTH / 4; ++i) {
+      const float2 pair = *reinterpret_cast<const float2*>(line + min(column + i * 8, f.n - 2));
+      acc[i * 4 + h * 2] = pair.x;
+      acc[i * 4 + h * 2 + 1] = pair.y;
     }
-    __syncwarp();
-    exchange<true, P * PATCH_COLUMNS / 2>(patch, acc, 0, PATCH_COLUMNS);
-    start_from_c<S, P + 1>(patch, acc, f, wide, vector, row0, column0);
   }
 }
 
@@ -288,7 +404,7 @@ __device__ __forceinline__ void product(
       const int row0 = (place.x * S::CLUSTER + static_cast<int>(rank)) * S::ROWS + warp * 16;
       const int column0 = place.y * S::C_COLUMNS;
       float acc[S::COLUMNS / 2] = {};
-      if constexpr (FROM_C) start_from_c<S>(patch, acc, f, wide, vector, row0, column0);
+      if constexpr (FROM_C) start_from_c(acc, f, row0, column0);
       pin(acc);
       int last = -1;
 #pragma unroll 1
@@ -324,6 +440,8 @@ __device__ __forceinline__ void product(
 //                            columns stages cluster pair
 using Wide = Shape<256, 4, 2>;
 using WidePair = Shape<256, 4, 2, true>;
+using Columns224 = Shape<224, 4, 2>;
+using Columns192 = Shape<192, 5, 2>;
 using Square = Shape<128, 6, 2>;
 using SquarePair = Shape<128, 6, 2, true>;
 using Alone = Shape<128, 6, 1>;
@@ -353,5 +471,7 @@ using AlonePair = Shape<128, 6, 1, true>;
   SACCADE_HOPPER_GEMM(swi_glu_##SUFFIX, PAIR, true, true, false)
 
 SACCADE_HOPPER_LAYOUTS(128x256_cluster, Wide, WidePair)
+SACCADE_HOPPER_GEMM(gemm_nt_128x224_cluster, Columns224, true, true, false)
+SACCADE_HOPPER_GEMM(gemm_nt_128x192_cluster, Columns192, true, true, false)
 SACCADE_HOPPER_LAYOUTS(128x128_cluster, Square, SquarePair)
 SACCADE_HOPPER_LAYOUTS(128x128, Alone, AlonePair)

@@ -153,8 +153,13 @@ final class CudaGemm implements Gemm {
                         && granule(c | finish.residual() | finish.kept() | finish.keptUp(), 0)
                                 == ACCESS_BYTES
                         && (finish.bias() | finish.scale()) % ((long) run * bytes) == 0;
-        if (hopper != null && type == DType.BF16 && aligned && HopperGemm.takes(form, m, n, k)) {
-            hopper.launch(form, m, n, k, a, b, bUp, c, finish, result == DType.F32, vector);
+        boolean wide = result == DType.F32;
+        if (hopper != null
+                && type == DType.BF16
+                && aligned
+                && HopperGemm.takes(form, m, n, k)
+                && (finish.kind() != Finish.ACCUMULATE || (wide && vector))) {
+            hopper.launch(form, m, n, k, a, b, bUp, c, finish, wide, vector);
             return;
         }
         CudaTile tile = choice.tile(type, form, aligned, m, n);
@@ -173,7 +178,7 @@ final class CudaGemm implements Gemm {
                 .int32(n)
                 .int32(k)
                 .int32(finish.kind())
-                .int32(result == DType.F32 ? 1 : 0)
+                .int32(wide ? 1 : 0)
                 .int32(vector ? 1 : 0)
                 .int32(granuleA)
                 .int32(granuleB)

@@ -6,12 +6,14 @@ import dev.saccade.kernels.gemm.CudaTile.Form;
 /// function of the product's shape. It decides when and where an element is computed, never what it
 /// is. The numbers are those of `gemm/hopper.cu` and `gemm/hopper_few.cu`.
 enum HopperTile {
-    ROWS_128X256("128x256_cluster", 128, 256, 2, 384, 231_488, 1.0),
-    ROWS_128X128("128x128_cluster", 128, 128, 2, 384, 231_520, 0.8),
-    ALONE_128X128("128x128", 128, 128, 1, 384, 231_520, 0.7),
-    FEW_16("few16", 16, 64, 1, 160, 209_472, 0),
-    FEW_32("few32", 32, 64, 1, 160, 205_568, 0),
-    FEW_64("few64", 64, 64, 1, 160, 214_208, 0);
+    COLUMNS_256("128x256_cluster", 128, 256, 2, 384, 215_104, 231_488, 1.0),
+    COLUMNS_224("128x224_cluster", 128, 224, 2, 384, 198_720, 0, 0.98),
+    COLUMNS_192("128x192_cluster", 128, 192, 2, 384, 223_312, 0, 0.95),
+    COLUMNS_128("128x128_cluster", 128, 128, 2, 384, 215_136, 231_520, 0.8),
+    ALONE_128("128x128", 128, 128, 1, 384, 215_136, 231_520, 0.7),
+    FEW_16("few16", 16, 64, 1, 160, 209_472, 211_376, 0),
+    FEW_32("few32", 32, 64, 1, 160, 205_568, 201_360, 0),
+    FEW_64("few64", 64, 64, 1, 160, 214_208, 205_936, 0);
 
     /// Up to this many rows a linear layer's time is that of reading its weight.
     private static final int FEW_ROWS = 64;
@@ -25,9 +27,11 @@ enum HopperTile {
     private final int cluster;
     private final int threads;
     private final int sharedBytes;
+    private final int pairSharedBytes;
     private final double speed;
 
     /// @param cluster blocks below each other that share a tile of B
+    /// @param pairSharedBytes shared memory of the gated unit; 0: only linear layers have a kernel
     /// @param speed the share of a multiprocessor's best speed that a block reaches; 0: few rows
     HopperTile(
             String suffix,
@@ -36,6 +40,7 @@ enum HopperTile {
             int cluster,
             int threads,
             int sharedBytes,
+            int pairSharedBytes,
             double speed) {
         this.suffix = suffix;
         this.rows = rows;
@@ -43,6 +48,7 @@ enum HopperTile {
         this.cluster = cluster;
         this.threads = threads;
         this.sharedBytes = sharedBytes;
+        this.pairSharedBytes = pairSharedBytes;
         this.speed = speed;
     }
 
@@ -54,10 +60,10 @@ enum HopperTile {
         if (form.isLayer() && !fromC && m <= FEW_ROWS) {
             return m <= FEW_16.rows ? FEW_16 : m <= FEW_32.rows ? FEW_32 : FEW_64;
         }
-        HopperTile best = ROWS_128X256;
+        HopperTile best = COLUMNS_256;
         double least = Double.POSITIVE_INFINITY;
         for (HopperTile tile : values()) {
-            if (tile.speed > 0) {
+            if (!tile.isFew() && tile.supports(form, fromC, m)) {
                 long slots = multiprocessors / tile.cluster;
                 long rounds = (tile.clusters(form, m, n) + slots - 1) / slots;
                 double cost = rounds * tile.columns / tile.speed;
@@ -72,7 +78,13 @@ enum HopperTile {
 
     /// Whether there is a kernel.
     boolean supports(Form form, boolean fromC, int m) {
-        return speed > 0 ? !(fromC && form == Form.SWI_GLU) : form.isLayer() && !fromC && m <= rows;
+        if (fromC && form == Form.SWI_GLU) {
+            return false;
+        }
+        if (isFew()) {
+            return form.isLayer() && !fromC && m <= rows;
+        }
+        return pairSharedBytes > 0 || (form == Form.NT && !fromC);
     }
 
     /// Clusters of tiles that cover C.
@@ -127,17 +139,8 @@ enum HopperTile {
         return threads;
     }
 
-    /// Dynamic shared memory of a block; the gated unit's kernels for few rows take less or as
-    /// much.
+    /// Dynamic shared memory of a block.
     int sharedBytes(Form form) {
-        if (form != Form.SWI_GLU) {
-            return sharedBytes;
-        }
-        return switch (this) {
-            case FEW_16 -> 211_376;
-            case FEW_32 -> 201_360;
-            case FEW_64 -> 205_936;
-            default -> sharedBytes;
-        };
+        return form == Form.SWI_GLU ? pairSharedBytes : sharedBytes;
     }
 }

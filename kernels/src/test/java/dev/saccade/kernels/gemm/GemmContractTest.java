@@ -583,7 +583,7 @@ class GemmContractTest {
     void theHopperTileDoesNotShow(HopperTile tile, Form form) {
         CudaDevice cuda = Target.sharedCuda();
         assumeTrue(HopperGemm.runsOn(cuda), "not a Hopper GPU");
-        Gemm chosen = new CudaGemm(cuda);
+        Gemm chosen = new CudaGemm(cuda, null);
         HopperGemm hopper = new HopperGemm(cuda, (what, fromC, m, n) -> tile);
         Gemm forced = new CudaGemm(cuda, hopper);
         for (int[] shape :
