@@ -224,7 +224,7 @@ def remote_config(rms, text):
         use_backbone_lora=0,
         use_llm_lora=0,
         tie_word_embeddings=False,
-        torch_dtype="float32" if rms else "bfloat16",
+        torch_dtype="bfloat16",
         llm_config=text | dict(architectures=["Qwen2ForCausalLM"], rope_theta=1e6),
         vision_config=dict(
             model_type="intern_vit_6b",
@@ -320,12 +320,9 @@ def vision_language(root, name, rms, seed):
     write_config(native, json.loads((root / "saved" / "config.json").read_text()))
     if rms:
         shards(native, {n: w.half() for n, w in legacy_names(weights).items()}, 2)
-        save_file(remote_names(weights), remote / "model.safetensors", {"format": "pt"})
     else:
         save_file(saved, native / "model.safetensors", {"format": "pt"})
-        save_file(
-            {n: w.bfloat16() for n, w in remote_names(weights).items()}, remote / "model.safetensors", {"format": "pt"}
-        )
+    save_file({n: w.bfloat16() for n, w in remote_names(weights).items()}, remote / "model.safetensors", {"format": "pt"})
     write_config(remote, remote_config(rms, text))
     values = torch.stack([NORMALIZE(t) for n in ("wide", "square") for t in tiles(root / "pictures" / f"{n}.png")])
     generator = torch.Generator().manual_seed(seed + 1)
