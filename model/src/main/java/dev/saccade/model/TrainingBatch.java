@@ -53,12 +53,13 @@ public record TrainingBatch(
     /// @throws IllegalArgumentException when a tile does not have the size that the vision tower
     ///   takes
     public static @Nullable Pixels pixels(VisionLanguageConfig config, List<Prompt> prompts) {
-        VisionConfig vision = config.vision();
-        long tileSize = (long) vision.numChannels() * vision.imageSize() * vision.imageSize();
         List<Pixels> images = new ArrayList<>();
         for (Prompt prompt : prompts) {
             Pixels pixels = prompt.pixels();
             if (pixels != null) {
+                VisionConfig vision = config.vision();
+                long tileSize =
+                        (long) vision.numChannels() * vision.imageSize() * vision.imageSize();
                 if (pixels.values().length != pixels.tiles() * tileSize) {
                     throw new IllegalArgumentException(
                             "%d tiles of %d numbers each have %d"

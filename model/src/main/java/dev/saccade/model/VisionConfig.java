@@ -59,24 +59,46 @@ public record VisionConfig(
         return grid() * grid();
     }
 
+    /// Reads the section of a native config.json.
     static VisionConfig read(JsonSection json) {
-        String activation = json.text("hidden_act", "gelu");
-        if (!activation.equals("gelu")) {
-            throw json.unsupported("hidden_act", activation, "gelu");
-        }
         if (!json.truth("use_mean_pooling", true)) {
             throw json.unsupported("use_mean_pooling", "false", "true: no final norm");
         }
         if (!json.truth("use_absolute_position_embeddings", true)) {
             throw json.unsupported("use_absolute_position_embeddings", "false", "true");
         }
-        String norm = json.text("norm_type", NormType.LAYER_NORM.label());
-        NormType normType =
-                switch (norm) {
-                    case "layer_norm" -> NormType.LAYER_NORM;
-                    case "rms_norm" -> NormType.RMS_NORM;
-                    default -> throw json.unsupported("norm_type", norm, "layer_norm or rms_norm");
-                };
+        return read(
+                json,
+                normType(json, NormType.LAYER_NORM.label()),
+                json.truth("use_qk_norm", false),
+                json.truth("attention_bias"),
+                json.number("layer_scale_init_value", 0.1));
+    }
+
+    /// Reads the section of a config.json of the remote-code layout, or InternViT's own.
+    static VisionConfig readInternVit(JsonSection json) {
+        // The published files name numbers of experts too, which nothing reads without this.
+        if (json.truth("use_moe", false)) {
+            throw json.unsupported("use_moe", "true", "false");
+        }
+        return read(
+                json,
+                normType(json, NormType.RMS_NORM.label()),
+                json.truth("qk_normalization"),
+                json.truth("qkv_bias"),
+                json.number("initializer_factor", 0.1));
+    }
+
+    private static VisionConfig read(
+            JsonSection json,
+            NormType normType,
+            boolean useQkNorm,
+            boolean attentionBias,
+            double layerScale) {
+        String activation = json.text("hidden_act", "gelu");
+        if (!activation.equals("gelu")) {
+            throw json.unsupported("hidden_act", activation, "gelu");
+        }
         return new VisionConfig(
                 json.integer("hidden_size"),
                 json.integer("num_hidden_layers"),
@@ -86,12 +108,45 @@ public record VisionConfig(
                 json.squareSize("patch_size"),
                 json.integer("num_channels", 3),
                 normType,
-                json.truth("use_qk_norm", false),
-                json.truth("attention_bias"),
+                useQkNorm,
+                attentionBias,
                 (float) json.number("layer_norm_eps", 1e-6),
-                (float) json.number("layer_scale_init_value", 0.1));
+                (float) layerScale);
     }
 
+    private static NormType normType(JsonSection json, String fallback) {
+        String norm = json.text("norm_type", fallback);
+        return switch (norm) {
+            case "layer_norm" -> NormType.LAYER_NORM;
+            case "rms_norm" -> NormType.RMS_NORM;
+            default -> throw json.unsupported("norm_type", norm, "layer_norm or rms_norm");
+        };
+    }
+
+    /// Writes InternViT's own section, that of the remote-code layout.
+    void writeInternVit(ObjectNode json) {
+        json.putArray("architectures").add("InternVisionModel");
+        json.put("model_type", "intern_vit_6b");
+        json.put("hidden_size", hiddenSize);
+        json.put("num_hidden_layers", numHiddenLayers);
+        json.put("num_attention_heads", numAttentionHeads);
+        json.put("intermediate_size", intermediateSize);
+        json.put("image_size", imageSize);
+        json.put("patch_size", patchSize);
+        json.put("num_channels", numChannels);
+        json.put("hidden_act", "gelu");
+        json.put("norm_type", normType.label());
+        json.put("qk_normalization", useQkNorm);
+        json.put("qkv_bias", attentionBias);
+        json.put("layer_norm_eps", Sizes.exact(layerNormEps));
+        json.put("initializer_factor", Sizes.exact(layerScaleInitValue));
+        json.put("attention_dropout", 0.0);
+        json.put("drop_path_rate", 0.0);
+        json.put("dropout", 0.0);
+        json.put("initializer_range", 0.02);
+    }
+
+    /// Writes the section of a native config.json.
     void write(ObjectNode json) {
         json.put("model_type", "internvl_vision");
         json.put("hidden_size", hiddenSize);

@@ -15,6 +15,7 @@ import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.Shape;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
+import dev.saccade.tensor.TensorContent;
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -23,7 +24,7 @@ import java.util.SequencedMap;
 import org.jspecify.annotations.Nullable;
 
 /// InternViT, connector and Qwen2 decoder: the weights, and the forward pass that training and
-/// sampling share.
+/// sampling share. A language model alone is one without the first two.
 ///
 /// A new or loaded model trains as a whole; a part is frozen with [Parameter#trainable(boolean)]. A
 /// frozen vision tower runs without being recorded; a frozen decoder computes no weight gradients
@@ -34,8 +35,8 @@ public final class VisionLanguageModel implements AutoCloseable {
     private final ComputeType type;
     private final SequencedMap<String, Parameter> parameters = new LinkedHashMap<>();
     private final Tape constants;
-    private final VisionTower vision;
-    private final Connector connector;
+    private final @Nullable VisionTower vision;
+    private final @Nullable Connector connector;
     private final LanguageModel language;
     private final Tensor bannedTokens;
 
@@ -50,8 +51,9 @@ public final class VisionLanguageModel implements AutoCloseable {
                 parameters.put(specification.name(), allocate(specification));
             }
             this.bannedTokens = constants.upload(banned(config), config.text().vocabSize());
-            this.vision = new VisionTower(config.vision(), this::parameter);
-            this.connector = new Connector(config.vision().grid(), this::parameter);
+            VisionConfig tower = config.tower();
+            this.vision = tower == null ? null : new VisionTower(tower, this::parameter);
+            this.connector = tower == null ? null : new Connector(tower.grid(), this::parameter);
             this.language = new LanguageModel(config.text(), kernels, this::parameter);
         } catch (RuntimeException e) {
             parameters.values().forEach(Parameter::close);
@@ -82,7 +84,9 @@ public final class VisionLanguageModel implements AutoCloseable {
 
     private static byte[] banned(VisionLanguageConfig config) {
         byte[] banned = new byte[config.text().vocabSize()];
-        banned[config.imageTokenId()] = 1;
+        if (config.hasVision()) {
+            banned[config.imageTokenId()] = 1;
+        }
         for (int token : config.suppressTokens()) {
             banned[token] = 1;
         }
@@ -118,20 +122,24 @@ public final class VisionLanguageModel implements AutoCloseable {
     }
 
     /// Reads a checkpoint folder: config.json and model.safetensors (or its shards with
-    /// model.safetensors.index.json), in Hugging Face's native spelling or its older one.
+    /// model.safetensors.index.json), in any [CheckpointLayout] of a model.
+    ///
+    /// Weights go to the device as they are read; on the host, no more is held than the mapping of
+    /// the file that is being read and a few buffers.
     ///
     /// @param type of parameters and activations; weights of another type are rounded to it
     /// @throws dev.saccade.engine.InputException when the device does not compute in `type`; or
-    ///   naming the file and what is wrong; for tensors that are missing, unexpected or have
-    ///   another shape, all of them at once and before any memory is allocated
-    public static VisionLanguageModel load(Path folder, Kernels kernels, ComputeType type) {
+    ///   naming the file and what is wrong; for tensors that are missing, unexpected, of another
+    ///   shape or of a type that isn't loaded, all of them at once and before any memory is
+    ///   allocated
+    public static VisionLanguageModel load(
+            Path folder, Kernels kernels, ComputeType type, LoadProgress progress) {
         type.requireOn(kernels.device());
-        VisionLanguageConfig config = VisionLanguageConfig.read(folder.resolve("config.json"));
-        try (Checkpoint checkpoint = Checkpoint.open(folder, config)) {
-            VisionLanguageModel model = new VisionLanguageModel(config, kernels, type);
+        try (Checkpoint checkpoint = Checkpoint.open(folder)) {
+            VisionLanguageModel model =
+                    new VisionLanguageModel(checkpoint.config().model(), kernels, type);
             try {
-                model.parameters.forEach(
-                        (name, parameter) -> checkpoint.read(name, parameter.value()));
+                checkpoint.readInto(model.parameters, progress);
                 return model;
             } catch (RuntimeException e) {
                 model.close();
@@ -140,17 +148,37 @@ public final class VisionLanguageModel implements AutoCloseable {
         }
     }
 
+    /// Reads a checkpoint folder, telling nobody how far it is.
+    public static VisionLanguageModel load(Path folder, Kernels kernels, ComputeType type) {
+        return load(folder, kernels, type, LoadProgress.NONE);
+    }
+
     /// Reads a checkpoint folder in the device's default type.
     public static VisionLanguageModel load(Path folder, Kernels kernels) {
         return load(folder, kernels, ComputeType.defaultFor(kernels.device()));
     }
 
-    /// Writes config.json and model.safetensors into `folder`, which is created where needed. Each
-    /// file appears whole or not at all.
+    /// Writes a checkpoint into `folder`, which is created where needed, in Hugging Face's own
+    /// layout. Each file appears whole or not at all.
     ///
     /// @throws dev.saccade.engine.InputException when the folder can't be written
     public void save(Path folder) {
-        Checkpoint.write(folder, config, parameters);
+        save(folder, SaveOptions.DEFAULT);
+    }
+
+    /// Writes a checkpoint into `folder`, which is created where needed: config.json and
+    /// model.safetensors, or shards with an index. Each file appears whole or not at all, and none
+    /// before all are written.
+    ///
+    /// @throws dev.saccade.engine.InputException when the folder can't be written
+    /// @throws IllegalArgumentException when the layout isn't for such a model
+    public void save(Path folder, SaveOptions options) {
+        CheckpointWriter.write(
+                folder,
+                config,
+                type.label(),
+                options,
+                name -> TensorContent.of(parameter(name).value()));
     }
 
     /// The model's shape.
@@ -221,6 +249,11 @@ public final class VisionLanguageModel implements AutoCloseable {
     /// @param pixels normalised [tiles, channels, imageSize, imageSize]
     /// @return [tiles * tokensPerTile, hiddenSize of the decoder]
     public Tensor visualTokens(Tape tape, Tensor pixels) {
+        VisionTower vision = this.vision;
+        Connector connector = this.connector;
+        if (vision == null || connector == null) {
+            throw new IllegalStateException("a language model alone was given pixels");
+        }
         boolean recordVision = LayerStack.records(tape, false, parameters(ParameterGroup.VISION));
         if (recordVision) {
             return connector.forward(tape, vision.forward(tape, pixels, true));

@@ -2,20 +2,29 @@ package dev.saccade.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
+import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Target;
 import dev.saccade.tensor.Parameter;
+import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.SafetensorsReader;
 import dev.saccade.tensor.SafetensorsWriter;
+import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
 import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 import org.junit.jupiter.api.AfterEach;
@@ -24,6 +33,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class CheckpointTest {
     private static final VisionLanguageConfig CONFIG = SmallModels.config(NormType.LAYER_NORM);
@@ -138,6 +148,167 @@ class CheckpointTest {
                 : name.substring("model.".length());
     }
 
+    private static List<CheckpointLayout> modelLayouts() {
+        return List.of(
+                CheckpointLayout.NATIVE,
+                CheckpointLayout.NATIVE_EARLY,
+                CheckpointLayout.REMOTE_CODE);
+    }
+
+    /// Loaded, saved and loaded again: each tensor has the bytes that it had, in every layout and
+    /// whatever the shards, and the layouts hold the same model.
+    @ParameterizedTest
+    @EnumSource
+    void everyLayoutKeepsEveryByte(NormType variant) {
+        VisionLanguageConfig config = SmallModels.config(variant);
+        try (VisionLanguageModel model = SmallModels.random(config, kernels, Target.CPU_F32, 8)) {
+            for (CheckpointLayout layout : modelLayouts()) {
+                Path first = folder.resolve(layout.label());
+                Path second = folder.resolve(layout.label() + "-again");
+                model.save(first, SaveOptions.of(layout));
+                try (VisionLanguageModel loaded = VisionLanguageModel.load(first, kernels)) {
+                    assertThat(loaded.config()).isEqualTo(config);
+                    assertSameWeights(loaded, model);
+                    loaded.save(second, new SaveOptions(layout, 10_000));
+                }
+                assertSameTensors(first, second);
+            }
+        }
+    }
+
+    private static void assertSameTensors(Path expected, Path actual) {
+        try (SafetensorsReader whole =
+                SafetensorsReader.open(expected.resolve("model.safetensors"))) {
+            Map<String, byte[]> bytes = new HashMap<>();
+            try (var files = Files.list(actual)) {
+                for (Path file :
+                        files.filter(f -> f.toString().endsWith(".safetensors")).toList()) {
+                    try (SafetensorsReader shard = SafetensorsReader.open(file)) {
+                        shard.entries()
+                                .keySet()
+                                .forEach(name ->
+                                        bytes.put(
+                                                name,
+                                                shard.bytes(name).toArray(ValueLayout.JAVA_BYTE)));
+                    }
+                }
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+            assertThat(bytes).containsOnlyKeys(whole.entries().keySet());
+            bytes.forEach((name, value) ->
+                    assertThat(value)
+                            .as(name)
+                            .isEqualTo(whole.bytes(name).toArray(ValueLayout.JAVA_BYTE)));
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void aLanguageModelAloneIsSavedAndLoaded(boolean tied) throws IOException {
+        LanguageConfig text =
+                new LanguageConfig(23, 19, 21, 2, 6, 2, 10, 1e-6f, 1e4, 256, !tied, tied);
+        VisionLanguageConfig config = VisionLanguageConfig.textOnly(text, List.of());
+        try (VisionLanguageModel model = SmallModels.random(config, kernels, Target.CPU_F32, 8)) {
+            model.save(folder);
+            try (VisionLanguageModel loaded = VisionLanguageModel.load(folder, kernels)) {
+                assertThat(loaded.config()).isEqualTo(config);
+                assertSameWeights(loaded, model);
+                assertThat(loaded.parameters(ParameterGroup.VISION)).isEmpty();
+            }
+            try (SafetensorsReader reader =
+                    SafetensorsReader.open(folder.resolve("model.safetensors"))) {
+                assertThat(reader.entries())
+                        .containsKeys("model.embed_tokens.weight", "model.norm.weight");
+                assertThat(reader.entries().containsKey("lm_head.weight")).isEqualTo(!tied);
+            }
+            // Some files repeat a tied head, or carry a table that is computed.
+            SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+            model.parametersByName()
+                    .forEach((name, p) ->
+                            tensors.put(CheckpointLayout.TEXT.storedName(name), p.value()));
+            tensors.put("lm_head.weight", model.head().value());
+            tensors.put("model.layers.0.self_attn.rotary_emb.inv_freq", model.head().value());
+            SafetensorsWriter.write(folder.resolve("model.safetensors"), Map.of(), tensors);
+            try (VisionLanguageModel loaded = VisionLanguageModel.load(folder, kernels)) {
+                assertSameWeights(loaded, model);
+            }
+            Prompt prompt = new Prompt(new int[] {1, 2, 3}, null);
+            ReferenceModel reference = new ReferenceModel(config, ReferenceModel.weights(model));
+            int[] completion = {4, 9, 1};
+            ReferenceModel.Token[] exact = reference.tokens(prompt, completion, 1);
+            try (Tape tape = Tape.inference(kernels)) {
+                float[] logProbs =
+                        model.logProbs(
+                                        tape,
+                                        TrainingBatch.pack(
+                                                config, List.of(prompt), List.of(completion)),
+                                        1)
+                                .logProb()
+                                .toFloats();
+                for (int i = 0; i < exact.length; i++) {
+                    assertThat((double) logProbs[i]).isCloseTo(exact[i].logProb(), within(2e-5));
+                }
+            }
+        }
+    }
+
+    @Test
+    void loadingSaysHowFarItIs() {
+        try (VisionLanguageModel model = SmallModels.random(CONFIG, kernels, Target.CPU_F32, 8)) {
+            model.save(folder, new SaveOptions(CheckpointLayout.REMOTE_CODE, 5_000));
+        }
+        List<Long> done = new ArrayList<>();
+        long total = 4 * CONFIG.parameterCount();
+        VisionLanguageModel.load(
+                        folder,
+                        kernels,
+                        ComputeType.FLOAT32,
+                        (bytes, of) -> {
+                            assertThat(of).isEqualTo(total);
+                            done.add(bytes);
+                        })
+                .close();
+        assertThat(done).isSorted().hasSameSizeAs(CONFIG.parameters()).last().isEqualTo(total);
+    }
+
+    /// A reader would take the old single file for the new weights.
+    @Test
+    void weightFilesOfBeforeAreRemoved() throws IOException {
+        try (VisionLanguageModel model = SmallModels.random(CONFIG, kernels, Target.CPU_F32, 8)) {
+            model.save(folder, new SaveOptions(null, 20_000));
+            assertThat(folder.resolve("model.safetensors.index.json")).exists();
+            Files.writeString(folder.resolve("tokenizer.json"), "{}");
+            model.save(folder);
+            try (var files = Files.list(folder)) {
+                assertThat(files.map(f -> f.getFileName().toString()))
+                        .containsExactlyInAnyOrder(
+                                "config.json", "model.safetensors", "tokenizer.json");
+            }
+            model.save(folder, new SaveOptions(null, 20_000));
+            assertThat(folder.resolve("model.safetensors")).doesNotExist();
+            try (VisionLanguageModel loaded = VisionLanguageModel.load(folder, kernels)) {
+                assertSameWeights(loaded, model);
+            }
+        }
+    }
+
+    @Test
+    void whatCannotBeLoadedIsRefusedByItsType() throws IOException {
+        Files.writeString(folder.resolve("config.json"), CONFIG.toJson());
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+        try (Tape tape = Tape.inference(kernels)) {
+            for (ParameterSpecification p : CONFIG.parameters()) {
+                tensors.put(p.name(), tape.empty(DType.I32, p.shape().dims()));
+            }
+            SafetensorsWriter.write(folder.resolve("model.safetensors"), Map.of(), tensors);
+        }
+        assertThatThrownBy(() -> VisionLanguageModel.load(folder, kernels))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("has weights of types that aren't loaded: ")
+                .hasMessageContaining("model.vision_tower.encoder.layer.{0-1}.lambda_1 is I32");
+    }
+
     @Test
     void tensorsThatDoNotFitAreListedInOneLine() throws IOException {
         try (VisionLanguageModel model = VisionLanguageModel.initialize(CONFIG, kernels, 1)) {
@@ -187,6 +358,18 @@ class CheckpointTest {
         assertThatThrownBy(() -> VisionLanguageModel.load(folder, kernels))
                 .isInstanceOf(InputException.class)
                 .hasMessageContaining("weight_map names no file for a");
+    }
+
+    @Test
+    void missingShardsAreNamed() throws IOException {
+        Files.writeString(folder.resolve("config.json"), CONFIG.toJson());
+        Files.writeString(
+                folder.resolve("model.safetensors.index.json"),
+                "{\"weight_map\": {\"a\": \"one.safetensors\", \"b\": \"two.safetensors\"}}");
+        assertThatThrownBy(() -> VisionLanguageModel.load(folder, kernels))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining(
+                        "names files that aren't there: one.safetensors, two.safetensors");
     }
 
     @Test

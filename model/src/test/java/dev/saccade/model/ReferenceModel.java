@@ -79,7 +79,11 @@ final class ReferenceModel {
                             : row(weight("model.language_model.embed_tokens.weight"), token);
         }
         double[][] hidden = decode(x);
-        double[] head = weight("lm_head.weight");
+        double[] head =
+                weight(
+                        config.text().tieWordEmbeddings()
+                                ? "model.language_model.embed_tokens.weight"
+                                : "lm_head.weight");
         Token[] result = new Token[completion.length];
         for (int i = 0; i < completion.length; i++) {
             double[] logits = linear(new double[][] {hidden[promptLength + i - 1]}, head, null)[0];
@@ -165,11 +169,14 @@ final class ReferenceModel {
     private void rotate(double[][] x) {
         int headDim = config.text().headDim();
         int half = headDim / 2;
+        double base = config.text().ropeTheta();
+        if (config.text().ropeScaling() instanceof RopeScaling.ConstantBase(double factor)) {
+            base *= Math.pow(factor * factor - factor + 1, headDim / (headDim - 2.0));
+        }
         for (int position = 0; position < x.length; position++) {
             for (int start = 0; start < x[position].length; start += headDim) {
                 for (int i = 0; i < half; i++) {
-                    double angle =
-                            position * Math.pow(config.text().ropeTheta(), -2.0 * i / headDim);
+                    double angle = position * Math.pow(base, -2.0 * i / headDim);
                     double a = x[position][start + i];
                     double b = x[position][start + half + i];
                     x[position][start + i] = a * Math.cos(angle) - b * Math.sin(angle);

@@ -26,7 +26,11 @@ public final class SmallModels {
                 new VisionConfig(
                         15, 2, 3, 22, 8, 2, 3, variant, !layerNorm, layerNorm, 1e-6f, 0.5f);
         LanguageConfig text =
-                new LanguageConfig(23, 19, 21, 2, 6, 2, 10, 1e-6f, 1e4, 256, layerNorm, false);
+                new LanguageConfig(23, 19, 21, 2, 6, 2, 10, 1e-6f, 1e4, 256, layerNorm, false)
+                        .withRopeScaling(
+                                layerNorm
+                                        ? new RopeScaling.Dynamic(2)
+                                        : new RopeScaling.ConstantBase(3));
         return new VisionLanguageConfig(vision, text, IMAGE_TOKEN, 0.5, List.of(7));
     }
 

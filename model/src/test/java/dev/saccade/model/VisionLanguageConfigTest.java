@@ -123,7 +123,15 @@ class VisionLanguageConfigTest {
     @Test
     void aRealFileIsRead() {
         VisionLanguageConfig config = VisionLanguageConfig.parse(REAL, "config.json");
-        assertThat(config).isEqualTo(internVl3(VIT_300M, 896, 24, 14, 2, 64, 4864));
+        VisionLanguageConfig plain = internVl3(VIT_300M, 896, 24, 14, 2, 64, 4864);
+        assertThat(config)
+                .isEqualTo(
+                        new VisionLanguageConfig(
+                                VIT_300M,
+                                plain.text().withRopeScaling(new RopeScaling.Dynamic(2)),
+                                151667,
+                                0.5,
+                                List.of()));
     }
 
     @ParameterizedTest
@@ -164,7 +172,8 @@ class VisionLanguageConfigTest {
                 "\"image_size\": [448, 448]|\"image_size\": [448, 224]|vision_config.image_size is"
                         + " [448,224]",
                 "\"model_type\": \"internvl\"|\"model_type\": \"internvl|not JSON at line 6",
-                "\"text_config\"|\"llm_config\"|llm_config belongs to the remote-code layout",
+                "\"text_config\"|\"llm_config\"|text_config is missing",
+                "\"model_type\": \"internvl\"|\"model_type\": \"gpt2\"|model_type is 'gpt2'",
             })
     void whatCannotBeUsedIsNamedInOneLine(String from, String to, String message) {
         String json = REAL.replace(from, to == null ? "" : to);

@@ -13,7 +13,11 @@ import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.util.LinkedHashMap;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.SequencedMap;
 import java.util.concurrent.atomic.AtomicLong;
 
 /// Files that appear whole or not at all: written beside their place, forced to disk, then renamed
@@ -45,34 +49,64 @@ public final class AtomicFiles {
     /// @throws InputException naming the file and the cure, when the disk is full, or the folder is
     ///   missing or can't be written to
     public static void write(Path file, Content content) {
+        SequencedMap<Path, Content> one = new LinkedHashMap<>();
+        one.put(file, content);
+        writeAll(one);
+    }
+
+    /// Writes several files. All are written and forced to disk beside their places before the
+    /// first is renamed, in the map's order: what can go wrong for want of space or permission
+    /// leaves every file of before untouched. (Renaming is instant, but one file at a time: put the
+    /// one last that says the others are there.)
+    ///
+    /// @throws InputException as [#write(Path, Content)]
+    public static void writeAll(SequencedMap<Path, Content> files) {
+        SequencedMap<Path, Path> temporaries = new LinkedHashMap<>();
+        try {
+            for (Map.Entry<Path, Content> entry : files.entrySet()) {
+                Path file = entry.getKey();
+                Path temporary = temporaryFor(file);
+                temporaries.put(file, temporary);
+                attempt(file, () -> writeForced(temporary, entry.getValue()));
+            }
+            for (Path file : files.keySet()) {
+                Path temporary = Objects.requireNonNull(temporaries.get(file));
+                attempt(
+                        file,
+                        () ->
+                                Files.move(
+                                        temporary,
+                                        file.toAbsolutePath(),
+                                        StandardCopyOption.ATOMIC_MOVE,
+                                        StandardCopyOption.REPLACE_EXISTING));
+                temporaries.remove(file);
+            }
+        } finally {
+            temporaries.values().forEach(AtomicFiles::remove);
+        }
+    }
+
+    private static Path temporaryFor(Path file) {
         Path target = file.toAbsolutePath();
         Path name = target.getFileName();
         Path folder = target.getParent();
         if (name == null || folder == null) {
             throw new InputException(file.toString(), "is not a file's name", "name a file");
         }
-        Path temporary =
-                folder.resolve(
-                        ".%s.%d-%d.tmp"
-                                .formatted(
-                                        name,
-                                        ProcessHandle.current().pid(),
-                                        COUNT.incrementAndGet()));
-        boolean done = false;
+        return folder.resolve(
+                ".%s.%d-%d.tmp"
+                        .formatted(name, ProcessHandle.current().pid(), COUNT.incrementAndGet()));
+    }
+
+    private interface Step {
+        void run() throws IOException;
+    }
+
+    private static void attempt(Path file, Step step) {
         try {
-            writeForced(temporary, content);
-            Files.move(
-                    temporary,
-                    target,
-                    StandardCopyOption.ATOMIC_MOVE,
-                    StandardCopyOption.REPLACE_EXISTING);
-            done = true;
+            step.run();
         } catch (IOException e) {
-            throw failure(file, folder, e);
-        } finally {
-            if (!done) {
-                remove(temporary);
-            }
+            throw failure(file, Objects.requireNonNull(file.toAbsolutePath().getParent()), e);
         }
     }
 

@@ -27,17 +27,60 @@ final class HostFloats {
         float at(long index);
     }
 
-    /// The elements of a file's bytes.
+    /// A piece of the values.
+    @FunctionalInterface
+    private interface Pieces {
+        /// Writes the elements from `from` on into the beginning of `values`.
+        void read(long from, float[] values, int count);
+    }
+
+    /// The elements of memory in a file's format.
     ///
     /// @param dtype F64, F32, F16 or BF16
-    static Source of(MemorySegment bytes, String dtype) {
+    private static Pieces pieces(MemorySegment bytes, String dtype) {
         return switch (dtype) {
-            case "F64" -> index -> (float) bytes.get(F64, 8 * index);
-            case "F32" -> index -> bytes.get(F32, 4 * index);
-            case "F16" -> index -> Float.float16ToFloat(bytes.get(HALF, 2 * index));
-            case "BF16" -> index -> Float.intBitsToFloat(bytes.get(HALF, 2 * index) << 16);
+            case "F64" ->
+                    (from, values, count) -> {
+                        for (int i = 0; i < count; i++) {
+                            values[i] = (float) bytes.get(F64, Double.BYTES * (from + i));
+                        }
+                    };
+            case "F32" ->
+                    (from, values, count) ->
+                            MemorySegment.copy(bytes, F32, Float.BYTES * from, values, 0, count);
+            case "F16" -> {
+                short[] bits = new short[PIECE];
+                yield (from, values, count) -> {
+                    MemorySegment.copy(bytes, HALF, Short.BYTES * from, bits, 0, count);
+                    for (int i = 0; i < count; i++) {
+                        values[i] = Float.float16ToFloat(bits[i]);
+                    }
+                };
+            }
+            case "BF16" -> {
+                short[] bits = new short[PIECE];
+                yield (from, values, count) -> {
+                    MemorySegment.copy(bytes, HALF, Short.BYTES * from, bits, 0, count);
+                    for (int i = 0; i < count; i++) {
+                        values[i] = Float.intBitsToFloat(bits[i] << 16);
+                    }
+                };
+            }
             default -> throw new IllegalArgumentException(dtype);
         };
+    }
+
+    /// All elements of memory in a file's format.
+    ///
+    /// @param dtype F64, F32, F16 or BF16
+    static void decode(MemorySegment bytes, String dtype, float[] values) {
+        Pieces pieces = pieces(bytes, dtype);
+        float[] piece = new float[Math.min(PIECE, values.length)];
+        for (int from = 0; from < values.length; from += piece.length) {
+            int count = Math.min(piece.length, values.length - from);
+            pieces.read(from, piece, count);
+            System.arraycopy(piece, 0, values, from, count);
+        }
     }
 
     /// Whether [#upload] can write elements of this type.
@@ -47,32 +90,46 @@ final class HostFloats {
 
     /// Fills `target` from `source`, each value rounded to nearest even.
     static void upload(Source source, Span target) {
-        long elements = target.length();
-        int piece = (int) Math.min(PIECE, elements);
-        switch (target.dtype()) {
-            case F32 -> {
-                float[] values = new float[piece];
-                for (long from = 0; from < elements; from += piece) {
-                    int count = (int) Math.min(piece, elements - from);
+        upload(
+                (from, values, count) -> {
                     for (int i = 0; i < count; i++) {
                         values[i] = source.at(from + i);
                     }
-                    upload(MemorySegment.ofArray(values), target, from, count);
-                }
-            }
-            case F16, BF16 -> {
-                boolean brain = target.dtype() == DType.BF16;
-                short[] values = new short[piece];
-                for (long from = 0; from < elements; from += piece) {
-                    int count = (int) Math.min(piece, elements - from);
+                },
+                target);
+    }
+
+    /// Fills `target` with the elements of memory in a file's format, each value rounded to nearest
+    /// even.
+    ///
+    /// @param dtype F64, F32, F16 or BF16
+    static void convert(MemorySegment bytes, String dtype, Span target) {
+        upload(pieces(bytes, dtype), target);
+    }
+
+    private static void upload(Pieces source, Span target) {
+        long elements = target.length();
+        float[] values = new float[(int) Math.min(PIECE, elements)];
+        short[] halves = new short[target.dtype() == DType.F32 ? 0 : values.length];
+        for (long from = 0; from < elements; from += values.length) {
+            int count = (int) Math.min(values.length, elements - from);
+            source.read(from, values, count);
+            switch (target.dtype()) {
+                case F32 -> upload(MemorySegment.ofArray(values), target, from, count);
+                case F16 -> {
                     for (int i = 0; i < count; i++) {
-                        float value = source.at(from + i);
-                        values[i] = brain ? toBrainFloat(value) : Float.floatToFloat16(value);
+                        halves[i] = Float.floatToFloat16(values[i]);
                     }
-                    upload(MemorySegment.ofArray(values), target, from, count);
+                    upload(MemorySegment.ofArray(halves), target, from, count);
                 }
+                case BF16 -> {
+                    for (int i = 0; i < count; i++) {
+                        halves[i] = toBrainFloat(values[i]);
+                    }
+                    upload(MemorySegment.ofArray(halves), target, from, count);
+                }
+                default -> throw new IllegalArgumentException("values of type " + target.dtype());
             }
-            default -> throw new IllegalArgumentException("values of type " + target.dtype());
         }
     }
 

@@ -3,6 +3,7 @@ package dev.saccade.tensor;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.DType;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -43,27 +44,6 @@ public final class SafetensorsReader implements AutoCloseable {
     /// @param offset its first byte, from the start of the file
     /// @param bytes its size
     public record Entry(String dtype, Shape shape, long offset, long bytes) {}
-
-    /// Bytes of an element, for the types of whole bytes that the format knows.
-    private static final Map<String, Integer> BYTES =
-            Map.ofEntries(
-                    Map.entry("F64", 8),
-                    Map.entry("F32", 4),
-                    Map.entry("F16", 2),
-                    Map.entry("BF16", 2),
-                    Map.entry("F8_E4M3", 1),
-                    Map.entry("F8_E5M2", 1),
-                    Map.entry("F8_E8M0", 1),
-                    Map.entry("I64", 8),
-                    Map.entry("U64", 8),
-                    Map.entry("I32", 4),
-                    Map.entry("U32", 4),
-                    Map.entry("I16", 2),
-                    Map.entry("U16", 2),
-                    Map.entry("I8", 1),
-                    Map.entry("U8", 1),
-                    Map.entry("BOOL", 1),
-                    Map.entry("C64", 8));
 
     private static final String METADATA = "__metadata__";
     private static final String AGAIN = "download or copy it again";
@@ -148,6 +128,9 @@ public final class SafetensorsReader implements AutoCloseable {
                     "ends at byte %d, inside its header, which goes to byte %d"
                             .formatted(size, start));
         }
+        if (memory.get(ValueLayout.JAVA_BYTE, LENGTH_BYTES) != '{') {
+            throw bad("has a header that isn't a JSON object");
+        }
         List<Map.Entry<String, Entry>> found = new ArrayList<>();
         for (Map.Entry<String, JsonNode> field : json(length).properties()) {
             if (field.getKey().equals(METADATA)) {
@@ -168,7 +151,7 @@ public final class SafetensorsReader implements AutoCloseable {
             if (entry.offset() != end) {
                 throw bad(
                         "the data of tensor %s begins at byte %d of the file, expected %d"
-                                .formatted(named.getKey(), entry.offset(), end));
+                                .formatted(shown(named.getKey()), entry.offset(), end));
             }
             end += entry.bytes();
             entries.put(named.getKey(), entry);
@@ -198,9 +181,6 @@ public final class SafetensorsReader implements AutoCloseable {
             throw new InputException(
                     file.toString(), "has a header that isn't JSON (" + message + ")", AGAIN, e);
         }
-        if (!header.isObject()) {
-            throw bad("has a header that isn't a JSON object");
-        }
         return header;
     }
 
@@ -210,41 +190,56 @@ public final class SafetensorsReader implements AutoCloseable {
         }
         for (Map.Entry<String, JsonNode> field : node.properties()) {
             if (!field.getValue().isString()) {
-                throw bad(METADATA + "." + field.getKey() + " isn't a string");
+                throw bad(METADATA + "." + shown(field.getKey()) + " isn't a string");
             }
             metadata.put(field.getKey(), field.getValue().stringValue());
         }
     }
 
     private Entry entry(String name, JsonNode node, long start) {
-        JsonNode type = node.path("dtype");
-        String dtype = type.isString() ? type.stringValue() : type.toString();
-        Integer width = BYTES.get(dtype);
-        if (width == null) {
+        JsonNode named = node.path("dtype");
+        String dtype = named.isString() ? named.stringValue() : named.toString();
+        StoredType type = StoredType.named(dtype);
+        if (type == null) {
             throw new InputException(
                     file.toString(),
-                    "tensor " + name + " has the unknown type '" + dtype + "'",
+                    "tensor " + shown(name) + " has the unknown type '" + shown(dtype) + "'",
                     "convert the checkpoint to F32, F16 or BF16");
         }
         long[] dims = integers(name, node, "shape");
         long[] offsets = integers(name, node, "data_offsets");
         if (offsets.length != 2) {
-            throw bad("tensor " + name + " has " + offsets.length + " data_offsets, expected 2");
+            throw bad(
+                    "tensor "
+                            + shown(name)
+                            + " has "
+                            + offsets.length
+                            + " data_offsets, expected 2");
         }
         Shape shape;
         long bytes;
         try {
             shape = Shape.of(dims);
-            bytes = Math.multiplyExact(shape.elements(), (long) width);
+            bytes = type.bytes(shape);
             Math.addExact(start, offsets[1]);
         } catch (ArithmeticException e) {
             throw new InputException(
-                    file.toString(), "tensor " + name + " has an impossible size", AGAIN, e);
+                    file.toString(), "tensor " + shown(name) + " has an impossible size", AGAIN, e);
+        }
+        if (bytes < 0) {
+            throw bad(
+                    "tensor %s, %s %s, does not fill its last byte"
+                            .formatted(shown(name), dtype, shown(shape.toString())));
         }
         if (offsets[1] - offsets[0] != bytes) {
             throw bad(
                     "tensor %s has %d bytes of data, %s %s needs %d"
-                            .formatted(name, offsets[1] - offsets[0], dtype, shape, bytes));
+                            .formatted(
+                                    shown(name),
+                                    offsets[1] - offsets[0],
+                                    dtype,
+                                    shown(shape.toString()),
+                                    bytes));
         }
         return new Entry(dtype, shape, start + offsets[0], bytes);
     }
@@ -252,7 +247,7 @@ public final class SafetensorsReader implements AutoCloseable {
     private long[] integers(String name, JsonNode node, String key) {
         JsonNode array = node.path(key);
         if (!array.isArray()) {
-            throw bad("tensor " + name + " has no " + key);
+            throw bad("tensor " + shown(name) + " has no " + key);
         }
         long[] values = new long[array.size()];
         for (int i = 0; i < values.length; i++) {
@@ -260,11 +255,24 @@ public final class SafetensorsReader implements AutoCloseable {
             if (!element.isIntegralNumber()
                     || !element.canConvertToLong()
                     || element.longValue() < 0) {
-                throw bad("tensor %s has %s in its %s".formatted(name, element, key));
+                throw bad(
+                        "tensor %s has %s in its %s"
+                                .formatted(shown(name), shown(element.toString()), key));
             }
             values[i] = element.longValue();
         }
         return values;
+    }
+
+    /// Text of the file for a message: of one line, and not the whole of a long one.
+    private static String shown(String text) {
+        String start = text.length() <= 120 ? text : text.substring(0, 117) + "...";
+        return start.replaceAll("\\p{Cntrl}", "?");
+    }
+
+    /// The file that is read.
+    public Path file() {
+        return file;
     }
 
     /// The tensors by name, in the order of their data.
@@ -293,18 +301,91 @@ public final class SafetensorsReader implements AutoCloseable {
         return entry;
     }
 
+    /// A tensor for another file, its bytes as they are.
+    ///
+    /// @throws InputException when the file has no such tensor
+    public TensorContent content(String name) {
+        return new MappedContent(find(name), bytes(name));
+    }
+
+    /// Rows of a tensor for another file.
+    ///
+    /// @param fromRow the first entry of dimension 0
+    /// @throws InputException when the file has no such tensor
+    /// @throws IndexOutOfBoundsException when it has not so many rows
+    public TensorContent content(String name, long fromRow, long rows) {
+        Entry entry = find(name);
+        Shape shape = entry.shape().withFirst(rows);
+        return new MappedContent(
+                new Entry(entry.dtype(), shape, entry.offset(), rowsOf(entry, rows)),
+                rows(name, fromRow, rows));
+    }
+
+    private static long rowsOf(Entry entry, long rows) {
+        long all = entry.shape().dim(0);
+        return all == 0 ? 0 : entry.bytes() / all * rows;
+    }
+
+    private MemorySegment rows(String name, long fromRow, long rows) {
+        Entry entry = find(name);
+        return bytes(name).asSlice(rowsOf(entry, fromRow), rowsOf(entry, rows));
+    }
+
+    /// The bytes as they lie in the mapped file.
+    private record MappedContent(Entry entry, MemorySegment memory) implements TensorContent {
+        private static final int CHUNK_BYTES = 8 << 20;
+
+        @Override
+        public String dtype() {
+            return entry.dtype();
+        }
+
+        @Override
+        public Shape shape() {
+            return entry.shape();
+        }
+
+        @Override
+        public long bytes() {
+            return entry.bytes();
+        }
+
+        @Override
+        public void writeTo(OutputStream out) throws IOException {
+            byte[] chunk = new byte[(int) Math.min(CHUNK_BYTES, bytes())];
+            for (long from = 0; from < bytes(); from += chunk.length) {
+                int count = (int) Math.min(chunk.length, bytes() - from);
+                MemorySegment.copy(memory, ValueLayout.JAVA_BYTE, from, chunk, 0, count);
+                out.write(chunk, 0, count);
+            }
+        }
+    }
+
     /// Copies a tensor to the device. F64, F32, F16 and BF16 are converted into each other where
     /// the target's type is another one, rounded to nearest even.
     ///
     /// @throws InputException when the file has no such tensor, or its shape or type doesn't fit
     public void read(String name, Tensor target) {
         require(name, target);
-        String dtype = find(name).dtype();
+        upload(bytes(name), find(name).dtype(), target);
+    }
+
+    /// Copies rows of a tensor to the device, from `fromRow` on as many as `target` has, converted
+    /// as [#read(String, Tensor)] does.
+    ///
+    /// @throws InputException when the file has no such tensor or its type doesn't fit
+    /// @throws IndexOutOfBoundsException when it has not so many rows
+    public void readRows(String name, long fromRow, Tensor target) {
+        requireType(name, target);
+        upload(rows(name, fromRow, target.shape().dim(0)), find(name).dtype(), target);
+    }
+
+    private static void upload(MemorySegment source, String dtype, Tensor target) {
         if (dtype.equals(target.dtype().name())) {
             long start = target.span().offset() * target.dtype().bytes();
-            target.device().upload(bytes(name), target.span().buffer(), start);
+            target.device().upload(source, target.span().buffer(), start);
         } else {
-            HostFloats.upload(HostFloats.of(bytes(name), dtype), target.span());
+            HostFloats.convert(source, dtype, target.span());
         }
     }
 
@@ -317,25 +398,35 @@ public final class SafetensorsReader implements AutoCloseable {
                     "tensor %s is %s, expected %s".formatted(name, entry.shape(), target.shape()),
                     OTHER_FILE);
         }
+        requireType(name, target);
+    }
+
+    private void requireType(String name, Tensor target) {
+        String dtype = find(name).dtype();
         DType type = target.dtype();
-        boolean converts =
-                HostFloats.writes(type)
-                        && switch (entry.dtype()) {
-                            case "F64", "F32", "F16", "BF16" -> true;
-                            default -> false;
-                        };
-        if (!entry.dtype().equals(type.name()) && !converts) {
+        boolean converts = HostFloats.writes(type) && isFloat(dtype);
+        if (!dtype.equals(type.name()) && !converts) {
             throw new InputException(
                     file.toString(),
-                    "tensor %s is %s, which can't be read as %s"
-                            .formatted(name, entry.dtype(), type),
+                    "tensor %s is %s, which can't be read as %s".formatted(name, dtype, type),
                     "convert the checkpoint to " + type);
         }
+    }
+
+    /// Whether elements of this type can be read into a tensor of floating-point numbers: F64, F32,
+    /// F16 and BF16 can.
+    ///
+    /// @param dtype the format's name of the type
+    public static boolean isFloat(String dtype) {
+        StoredType type = StoredType.named(dtype);
+        return type != null && type.isReadAsFloats();
     }
 
     /// Unmaps the file; segments from [#bytes(String)] are invalid from then on.
     @Override
     public void close() {
-        arena.close();
+        if (arena.scope().isAlive()) {
+            arena.close();
+        }
     }
 }

@@ -75,7 +75,7 @@ public final class Shape {
     }
 
     /// This shape with another first extent.
-    Shape withFirst(long first) {
+    public Shape withFirst(long first) {
         if (dims.length == 0) {
             throw new IllegalArgumentException("a scalar has no rows");
         }

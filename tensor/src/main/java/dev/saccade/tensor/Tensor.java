@@ -123,10 +123,7 @@ public final class Tensor {
                 short[] halves = new short[values.length];
                 MemorySegment bits = MemorySegment.ofArray(halves);
                 download(bits);
-                HostFloats.Source source = HostFloats.of(bits, dtype().name());
-                for (int i = 0; i < values.length; i++) {
-                    values[i] = source.at(i);
-                }
+                HostFloats.decode(bits, dtype().name(), values);
             }
             default ->
                     throw new IllegalStateException("a tensor of " + dtype() + " read as floats");

@@ -9,7 +9,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.SequencedMap;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -122,5 +124,31 @@ final class AtomicFilesTest {
         assertThatThrownBy(() -> AtomicFiles.write(Path.of("/"), NEW))
                 .isInstanceOf(InputException.class);
         assertThat(names()).containsExactly("full", "plain");
+    }
+
+    /// One that can't be written leaves all of them as they were.
+    @Test
+    void severalFilesAppearTogetherOrNotAtAll() throws IOException {
+        Path first = folder.resolve("first");
+        Path second = folder.resolve("second");
+        AtomicFiles.write(first, OLD);
+        SequencedMap<Path, AtomicFiles.Content> files = new LinkedHashMap<>();
+        files.put(first, out -> out.write(NEW));
+        files.put(
+                second,
+                out -> {
+                    throw new IOException("No space left on device");
+                });
+        assertThatThrownBy(() -> AtomicFiles.writeAll(files))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("second: can't be written, the disk is full");
+        assertThat(Files.readAllBytes(first)).isEqualTo(OLD);
+        try (Stream<Path> left = Files.list(folder)) {
+            assertThat(left).containsExactly(first);
+        }
+        files.put(second, out -> out.write(OLD));
+        AtomicFiles.writeAll(files);
+        assertThat(Files.readAllBytes(first)).isEqualTo(NEW);
+        assertThat(Files.readAllBytes(second)).isEqualTo(OLD);
     }
 }

@@ -19,6 +19,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 import org.junit.jupiter.api.AfterEach;
@@ -26,6 +27,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 final class SafetensorsTest {
     @TempDir Path folder;
@@ -210,8 +212,13 @@ final class SafetensorsTest {
                 "{\"a\": | 0 | has a header that isn't JSON",
                 "{} {} | 0 | has a header that isn't JSON",
                 "{\"a\":1} | 0 | tensor a has the unknown type ''",
-                "{\"a\":{\"dtype\":\"F4\",\"shape\":[1],\"data_offsets\":[0,4]}} | 4 | tensor a has"
-                        + " the unknown type 'F4'",
+                "{\"a\":{\"dtype\":\"F5\",\"shape\":[1],\"data_offsets\":[0,4]}} | 4 | tensor a has"
+                        + " the unknown type 'F5'",
+                "{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}} | 2 | tensor a, F4"
+                        + " [3], does not fill its last byte",
+                "{\"a\":{\"dtype\":\"F6_E2M3\",\"shape\":[2,3],\"data_offsets\":[0,5]}} | 5 | tensor"
+                        + " a, F6_E2M3 [2, 3], does not fill its last byte",
+                "{\"a\\nb\":1} | 0 | tensor a?b has the unknown type ''",
                 "{\"a\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,4]}} | 4 | tensor a has the"
                         + " unknown type '7'",
                 "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}} | 4 | tensor a has no shape",
@@ -284,6 +291,7 @@ final class SafetensorsTest {
     void otherFiles() throws IOException {
         assertThat(fault(folder.resolve("missing"))).startsWith("there is no such file");
         assertThat(fault(folder)).startsWith("is a folder");
+        assertThat(fault(file("  {}", 0))).startsWith("has a header that isn't a JSON object");
         byte[] text =
                 "version https://git-lfs.github.com/spec/v1\n".getBytes(StandardCharsets.UTF_8);
         assertThat(fault(file(text))).startsWith("is no safetensors file, its header would have");
@@ -309,6 +317,112 @@ final class SafetensorsTest {
                             3 * width);
             assertThat(fault(file)).as(dtype).startsWith("read {x=Entry[dtype=" + dtype + ",");
         }
+    }
+
+    /// Every type can be listed and copied; the ones that aren't loaded are refused by name.
+    @ParameterizedTest
+    @EnumSource
+    void everyTypeIsListedAndCopiedAsItIs(StoredType type) throws IOException {
+        int bytes = (int) type.bytes(Shape.of(2, 4));
+        assertThat(bytes).isPositive();
+        String header =
+                "{\"x\":{\"dtype\":\"%s\",\"shape\":[2,4],\"data_offsets\":[0,%d]}}"
+                        .formatted(type, bytes);
+        Path file = file(header, bytes);
+        byte[] all = Files.readAllBytes(file);
+        for (int i = 0; i < bytes; i++) {
+            all[all.length - bytes + i] = (byte) (i + 1);
+        }
+        Files.write(file, all);
+        Path copy = folder.resolve("copy.safetensors");
+        try (SafetensorsReader reader = SafetensorsReader.open(file)) {
+            SequencedMap<String, TensorContent> contents = new LinkedHashMap<>();
+            contents.put("x", reader.content("x"));
+            contents.put("second", reader.content("x", 1, 1));
+            AtomicFiles.write(copy, SafetensorsWriter.content(Map.of(), contents));
+            try (SafetensorsReader again = SafetensorsReader.open(copy)) {
+                assertThat(again.bytes("x").mismatch(reader.bytes("x"))).isEqualTo(-1);
+                assertThat(again.bytes("second").mismatch(reader.bytes("x").asSlice(bytes / 2)))
+                        .isEqualTo(-1);
+            }
+            Tensor target = tape.zeros(2, 4);
+            if (SafetensorsReader.isFloat(type.name())) {
+                reader.read("x", target);
+            } else {
+                assertThatThrownBy(() -> reader.read("x", target))
+                        .isInstanceOf(InputException.class)
+                        .hasMessageContaining(
+                                "tensor x is %s, which can't be read as F32", type.name());
+            }
+        }
+    }
+
+    @Test
+    void rowsAreReadWhereTheyLie() throws IOException {
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+        tensors.put("x", tape.upload(new float[] {1, 2, 3, 4, 5, 6}, 3, 2));
+        Path file = folder.resolve("rows.safetensors");
+        SafetensorsWriter.write(file, Map.of(), tensors);
+        try (SafetensorsReader reader = SafetensorsReader.open(file)) {
+            Tensor row = tape.zeros(1, 2);
+            reader.readRows("x", 1, row);
+            assertThat(row.toFloats()).containsExactly(3, 4);
+            Tensor halves = tape.empty(DType.BF16, 2, 2);
+            reader.readRows("x", 1, halves);
+            assertThat(halves.toFloats()).containsExactly(3, 4, 5, 6);
+            assertThatThrownBy(() -> reader.readRows("x", 2, halves))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+        }
+    }
+
+    @Test
+    void tensorsAreStacked() throws IOException {
+        TensorContent upper = TensorContent.of(tape.upload(new float[] {1, 2}, 1, 2));
+        TensorContent lower = TensorContent.of(tape.upload(new float[] {3, 4, 5, 6}, 2, 2));
+        SequencedMap<String, TensorContent> contents = new LinkedHashMap<>();
+        contents.put("x", TensorContent.stacked(List.of(upper, lower)));
+        Path file = folder.resolve("stacked.safetensors");
+        AtomicFiles.write(file, SafetensorsWriter.content(Map.of(), contents));
+        try (SafetensorsReader reader = SafetensorsReader.open(file)) {
+            Tensor target = tape.zeros(3, 2);
+            reader.read("x", target);
+            assertThat(target.toFloats()).containsExactly(1, 2, 3, 4, 5, 6);
+        }
+        TensorContent other = TensorContent.of(tape.zeros(1, 3));
+        assertThatThrownBy(() -> TensorContent.stacked(List.of(upper, other)))
+                .isInstanceOf(IllegalArgumentException.class);
+    }
+
+    @Test
+    void shardsKeepTheirLimitAndTheIndexNamesThem() throws IOException {
+        SequencedMap<String, TensorContent> contents = new LinkedHashMap<>();
+        int[] elements = {2, 1, 7, 1, 1};
+        for (int i = 0; i < elements.length; i++) {
+            contents.put("t" + i, TensorContent.of(tape.zeros(elements[i])));
+        }
+        AtomicFiles.writeAll(ShardedSafetensors.files(folder, Map.of(), contents, 12));
+        assertThat(Files.readString(folder.resolve("model.safetensors.index.json")))
+                .isEqualTo(
+                        """
+                        {
+                          "metadata" : {
+                            "total_size" : 48
+                          },
+                          "weight_map" : {
+                            "t0" : "model-00001-of-00003.safetensors",
+                            "t1" : "model-00001-of-00003.safetensors",
+                            "t2" : "model-00002-of-00003.safetensors",
+                            "t3" : "model-00003-of-00003.safetensors",
+                            "t4" : "model-00003-of-00003.safetensors"
+                          }
+                        }
+                        """);
+        try (SafetensorsReader reader =
+                SafetensorsReader.open(folder.resolve("model-00003-of-00003.safetensors"))) {
+            assertThat(reader.entries()).containsOnlyKeys("t3", "t4");
+        }
+        assertThat(ShardedSafetensors.files(folder, Map.of(), contents, 48))
+                .containsOnlyKeys(folder.resolve("model.safetensors"));
     }
 
     /// Larger than an int can address; the file has a hole, so it takes no room.

@@ -23,7 +23,7 @@ public final class JsonSection {
                     source,
                     (path.isEmpty() ? "the file" : path.substring(0, path.length() - 1))
                             + " is not a JSON object",
-                    "use the config.json of a Hugging Face-native InternVL checkpoint");
+                    "use the config.json that came with the checkpoint");
         }
     }
 
@@ -129,7 +129,7 @@ public final class JsonSection {
             throw new InputException(
                     source,
                     "%s%s is missing".formatted(path, key),
-                    "use the config.json of a Hugging Face-native InternVL checkpoint");
+                    "use the config.json that came with the checkpoint");
         }
         return value;
     }

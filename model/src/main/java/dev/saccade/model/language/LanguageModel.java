@@ -68,7 +68,7 @@ public final class LanguageModel implements AutoCloseable {
                         kernels,
                         config.maxPositionEmbeddings(),
                         config.headDim(),
-                        config.ropeTheta());
+                        config.ropeBase());
     }
 
     /// The decoder's parameters in checkpoint order, the head last.
