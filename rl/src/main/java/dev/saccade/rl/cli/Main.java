@@ -32,6 +32,7 @@ import picocli.CommandLine.ParameterException;
             GenerateCommand.class,
             TokenizeCommand.class,
             InspectCommand.class,
+            ComposeCommand.class,
             ReportCommand.class,
             DoctorCommand.class
         },
