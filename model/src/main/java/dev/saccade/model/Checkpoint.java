@@ -105,6 +105,15 @@ public final class Checkpoint implements AutoCloseable {
                 || Files.exists(folder.resolve(ShardedSafetensors.INDEX));
     }
 
+    /// The files of a checkpoint folder's weights, sorted by name.
+    ///
+    /// @throws InputException when there are none, or the index names one that is missing or lies
+    ///   elsewhere
+    public static List<Path> weightFiles(Path folder) {
+        Path single = folder.resolve(ShardedSafetensors.SINGLE);
+        return Files.exists(single) ? List.of(single) : shards(folder);
+    }
+
     private void add(SafetensorsReader reader) {
         readers.add(reader);
         reader.entries()
@@ -255,6 +264,7 @@ public final class Checkpoint implements AutoCloseable {
         long done = 0;
         for (SafetensorsReader reader : readers) {
             List<Place> places = new ArrayList<>(byFile.getOrDefault(reader, List.of()));
+            reader.readInOrder();
             places.sort(
                     Comparator.comparingLong((Place place) -> place.tensor().entry().offset())
                             .thenComparingLong(Place::fromRow));

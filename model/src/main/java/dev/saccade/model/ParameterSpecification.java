@@ -1,5 +1,7 @@
 package dev.saccade.model;
 
+import dev.saccade.tensor.Initializer;
+import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.Shape;
 
@@ -21,6 +23,14 @@ public record ParameterSpecification(
 
         /// The same value everywhere.
         record Constant(float value) implements Initial {}
+
+        /// Fills a parameter; the same seed and name give the same values.
+        default void fill(Parameter parameter, long seed) {
+            switch (this) {
+                case Normal(double std) -> Initializer.normal(parameter, std, seed);
+                case Constant(float value) -> Initializer.constant(parameter, value);
+            }
+        }
     }
 
     /// A weight matrix (or convolution): normal with std 1/sqrt(fan-in), the fan-in being all

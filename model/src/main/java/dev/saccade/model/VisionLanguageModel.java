@@ -9,7 +9,6 @@ import dev.saccade.model.language.DecodeInputs;
 import dev.saccade.model.language.KvCache;
 import dev.saccade.model.language.LanguageModel;
 import dev.saccade.model.vision.VisionTower;
-import dev.saccade.tensor.Initializer;
 import dev.saccade.tensor.Parameter;
 import dev.saccade.tensor.ParameterGroup;
 import dev.saccade.tensor.Shape;
@@ -104,13 +103,7 @@ public final class VisionLanguageModel implements AutoCloseable {
             VisionLanguageConfig config, Kernels kernels, ComputeType type, long seed) {
         VisionLanguageModel model = new VisionLanguageModel(config, kernels, type);
         for (ParameterSpecification specification : config.parameters()) {
-            Parameter parameter = model.parameter(specification.name());
-            switch (specification.initial()) {
-                case ParameterSpecification.Initial.Normal(double std) ->
-                        Initializer.normal(parameter, std, seed);
-                case ParameterSpecification.Initial.Constant(float value) ->
-                        Initializer.constant(parameter, value);
-            }
+            specification.initial().fill(model.parameter(specification.name()), seed);
         }
         return model;
     }

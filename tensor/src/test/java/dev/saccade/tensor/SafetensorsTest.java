@@ -425,6 +425,38 @@ final class SafetensorsTest {
                 .containsOnlyKeys(folder.resolve("model.safetensors"));
     }
 
+    /// Over more bytes than it runs ahead, in order and with a jump, and closed in the middle.
+    @Test
+    void readingInOrderGivesTheSameBytes() throws IOException {
+        long elements = ReadAhead.LEAD_BYTES / 2;
+        StringBuilder header = new StringBuilder("{");
+        for (int i = 0; i < 4; i++) {
+            header.append(i == 0 ? "" : ",")
+                    .append(
+                            "\"t%d\":{\"dtype\":\"U8\",\"shape\":[%d],\"data_offsets\":[%d,%d]}"
+                                    .formatted(i, elements, i * elements, (i + 1) * elements));
+        }
+        Path file = file(header.append('}').toString(), 0);
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
+            long size = 8L + header.length() + 4 * elements;
+            channel.write(ByteBuffer.wrap(new byte[] {7, 9}), size - 2);
+        }
+        try (Tape memory = Tape.inference(Kernels.of(device));
+                SafetensorsReader reader = SafetensorsReader.open(file)) {
+            Tensor target = memory.empty(DType.U8, elements);
+            reader.readInOrder();
+            for (int i = 0; i < 4; i++) {
+                reader.read("t" + i, target);
+            }
+            byte[] last = new byte[2];
+            device.download(target.span().buffer(), elements - 2, MemorySegment.ofArray(last));
+            assertThat(last).containsExactly(7, 9);
+        }
+        try (SafetensorsReader reader = SafetensorsReader.open(file)) {
+            reader.readInOrder();
+        }
+    }
+
     /// Larger than an int can address; the file has a hole, so it takes no room.
     @Test
     void filesBeyondTwoGigabytes() throws IOException {

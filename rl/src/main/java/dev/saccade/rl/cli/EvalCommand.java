@@ -125,7 +125,10 @@ final class EvalCommand implements Callable<Integer> {
         try (Device device = common.open(null);
                 VisionLanguageModel model =
                         VisionLanguageModel.load(
-                                checkpoint.folder, Kernels.of(device), common.type(device));
+                                checkpoint.folder,
+                                Kernels.of(device),
+                                common.type(device),
+                                new ByteProgress("load"));
                 RewardRunner rewards =
                         new RewardRunner(new RuleReward(), Duration.ofSeconds(10), 2)) {
             RowEncoder encoder =

@@ -33,6 +33,7 @@ import picocli.CommandLine.ParameterException;
             ChatCommand.class,
             TokenizeCommand.class,
             InspectCommand.class,
+            ComposeCommand.class,
             ReportCommand.class,
             DoctorCommand.class
         },

@@ -37,7 +37,8 @@ final class ProgressDisplay {
 
     /// Says that `done` of `total` steps of `name` are done.
     ///
-    /// @param wholeSeconds an estimate of the time left for everything, not for this task alone
+    /// @param wholeSeconds an estimate of the time left for everything, not for this task alone;
+    ///   NaN where this task is everything
     /// @param detail follows the time left
     synchronized void update(
             String name, long done, long total, double wholeSeconds, String detail) {
@@ -110,11 +111,14 @@ final class ProgressDisplay {
 
     private String remaining(long now, long done, long total, double wholeSeconds) {
         long made = done - firstDone;
+        double seconds = (now - startNanos) / 1e9 / made * (total - done);
+        if (Double.isNaN(wholeSeconds)) {
+            return made <= 0 ? "" : duration(seconds) + " left";
+        }
         String whole = "run " + duration(wholeSeconds);
         if (made <= 0) {
             return whole + " left";
         }
-        double seconds = (now - startNanos) / 1e9 / made * (total - done);
         return duration(seconds) + " left (" + whole + ")";
     }
 

@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
+import java.util.List;
 
 /// Hashes of files.
 final class Hashes {
@@ -15,17 +16,24 @@ final class Hashes {
 
     private Hashes() {}
 
-    /// A file's SHA-256 in hexadecimal.
-    static String sha256(Path file) {
+    /// The SHA-256 in hexadecimal of files, one behind the other.
+    static String sha256(List<Path> files) {
+        MessageDigest digest;
+        try {
+            digest = MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        }
+        files.forEach(file -> add(file, digest));
+        return HexFormat.of().formatHex(digest.digest());
+    }
+
+    private static void add(Path file, MessageDigest digest) {
         try (InputStream in = Files.newInputStream(file)) {
-            MessageDigest digest = MessageDigest.getInstance("SHA-256");
             byte[] chunk = new byte[CHUNK_BYTES];
             for (int read = in.read(chunk); read >= 0; read = in.read(chunk)) {
                 digest.update(chunk, 0, read);
             }
-            return HexFormat.of().formatHex(digest.digest());
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException("every Java platform has SHA-256", e);
         } catch (IOException e) {
             throw new InputException(
                     file.toString(),

@@ -5,6 +5,7 @@ import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
+import dev.saccade.model.Checkpoint;
 import dev.saccade.model.ComputeType;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.chat.ChatTemplate;
@@ -172,12 +173,9 @@ final class Session implements AutoCloseable {
         ComputeType type = recipe.model().typeOn(kernels.device());
         String path = recipe.model().path();
         if (path != null) {
-            listener.preparing("loading " + path);
             Tokenizer tokenizer = Tokenizer.load(Path.of(path));
             return new Loaded(
-                    VisionLanguageModel.load(Path.of(path), kernels, type),
-                    tokenizer,
-                    RunState.START);
+                    load(Path.of(path), kernels, type, listener), tokenizer, RunState.START);
         }
         Tokenizer tokenizer = DigitsTask.tokenizer();
         List<Integer> suppressed = new ArrayList<>();
@@ -195,6 +193,19 @@ final class Session implements AutoCloseable {
                 RunState.START);
     }
 
+    private static VisionLanguageModel load(
+            Path folder, Kernels kernels, ComputeType type, Listener listener) {
+        listener.preparing("loading " + folder);
+        return VisionLanguageModel.load(
+                folder,
+                kernels,
+                type,
+                (done, total) ->
+                        listener.preparing(
+                                "loading %s: %d of %d MB"
+                                        .formatted(folder, done / 1_000_000, total / 1_000_000)));
+    }
+
     /// The newest checkpoint that is whole; null when there is none at all.
     private static @Nullable Loaded newest(
             RunDirectory directory, Recipe recipe, Kernels kernels, Listener listener) {
@@ -203,10 +214,9 @@ final class Session implements AutoCloseable {
         for (long step : directory.checkpointSteps().reversed()) {
             Path checkpoint = directory.checkpoint(step);
             try {
-                listener.preparing("loading " + checkpoint);
                 RunState state = RunState.read(checkpoint);
                 Tokenizer tokenizer = Tokenizer.load(checkpoint);
-                VisionLanguageModel model = VisionLanguageModel.load(checkpoint, kernels, type);
+                VisionLanguageModel model = load(checkpoint, kernels, type, listener);
                 Loaded loaded = new Loaded(model, tokenizer, state);
                 if (first != null) {
                     listener.notice(
@@ -633,9 +643,7 @@ final class Session implements AutoCloseable {
                         : new Summary.FinalCheckpoint(
                                 "checkpoints/step-" + savedStep,
                                 Hashes.sha256(
-                                        directory
-                                                .checkpoint(savedStep)
-                                                .resolve("model.safetensors"))),
+                                        Checkpoint.weightFiles(directory.checkpoint(savedStep)))),
                 model.config().parameterCount(),
                 complete);
     }

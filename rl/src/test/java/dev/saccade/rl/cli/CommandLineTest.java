@@ -70,6 +70,7 @@ final class CommandLineTest {
                 "chat",
                 "tokenize",
                 "inspect",
+                "compose",
                 "report",
                 "doctor"
             })
@@ -387,7 +388,16 @@ final class CommandLineTest {
         assertThat(doctor.path("vector_bits").asInt()).isPositive();
         JsonNode inspected =
                 JSON.readTree(Captured.run("inspect", "--json", checkpoint.toString()).succeeds());
-        assertThat(inspected.path("parameters").asLong()).isPositive();
+        long parameters = inspected.path("parameters").asLong();
+        assertThat(parameters).isPositive();
+        assertThat(inspected.path("layout").asString()).isEqualTo("native");
+        assertThat(inspected.path("parameters_by_group").propertyNames())
+                .containsExactly("vision", "connector", "language");
+        assertThat(inspected.path("weights").path("parameters_by_type").path("F32").asLong())
+                .isEqualTo(parameters);
+        JsonNode needs = inspected.path("memory").path("cpu float32");
+        assertThat(needs.path("inference").path("weights").asLong()).isEqualTo(4 * parameters);
+        assertThat(needs.path("sft").path("total").asLong()).isEqualTo(16 * parameters);
         JsonNode tokens =
                 JSON.readTree(
                         Captured.run("tokenize", "--json", "-c", checkpoint.toString(), "1+2")
@@ -434,6 +444,48 @@ final class CommandLineTest {
         assertThat(Captured.run("report", run.toString()).succeeds())
                 .isEqualTo(run.resolve("report.html") + System.lineSeparator());
         assertThat(run.resolve("report.html")).isNotEmptyFile();
+    }
+
+    /// Sizes and memory of a checkpoint that hasn't been downloaded.
+    @Test
+    void aConfigurationAloneIsInspected() throws IOException {
+        Files.copy(checkpoint.resolve("config.json"), folder.resolve("config.json"));
+        assertThat(Captured.run("inspect", folder.toString()).succeeds())
+                .contains("no weight files", "connector only", "cuda bfloat16");
+        JsonNode facts =
+                JSON.readTree(Captured.run("inspect", "--json", folder.toString()).succeeds());
+        assertThat(facts.has("weights")).isFalse();
+        assertThat(facts.path("parameters").asLong()).isPositive();
+        Captured.run("inspect", "--tensors", folder.toString())
+                .isBadInput("there is neither model.safetensors nor");
+    }
+
+    @Test
+    void aModelIsComposed() throws IOException {
+        Path composed = folder.resolve("composed");
+        String parts = checkpoint.toString();
+        assertThat(
+                        Captured.run(
+                                        "compose",
+                                        "--vision",
+                                        parts,
+                                        "--text",
+                                        parts,
+                                        "--connector",
+                                        parts,
+                                        "--layout",
+                                        "remote-code",
+                                        "--out",
+                                        composed.toString())
+                                .succeeds())
+                .contains(composed.toString());
+        JsonNode facts =
+                JSON.readTree(Captured.run("inspect", "--json", composed.toString()).succeeds());
+        assertThat(facts.path("layout").asString()).isEqualTo("remote-code");
+        assertThat(composed.resolve("tokenizer.json"))
+                .hasSameBinaryContentAs(checkpoint.resolve("tokenizer.json"));
+        Captured.run("compose", "--vision", parts, "--text", parts, "--out", composed.toString())
+                .isBadInput("composed: is there already");
     }
 
     @Test
