@@ -324,6 +324,7 @@ def vision_language(root, name, rms, seed):
         save_file(saved, native / "model.safetensors", {"format": "pt"})
     save_file({n: w.bfloat16() for n, w in remote_names(weights).items()}, remote / "model.safetensors", {"format": "pt"})
     write_config(remote, remote_config(rms, text))
+    (remote / "added_tokens.json").write_text(json.dumps({"<IMG_CONTEXT>": IMAGE_TOKEN}) + "\n")
     values = torch.stack([NORMALIZE(t) for n in ("wide", "square") for t in tiles(root / "pictures" / f"{n}.png")])
     generator = torch.Generator().manual_seed(seed + 1)
     words = lambda n: torch.randint(10, VOCABULARY, (n,), generator=generator).tolist()
@@ -368,4 +369,5 @@ def main():
     (root / "versions.txt").write_text(f"torch {torch.__version__}\ntransformers {transformers.__version__}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
