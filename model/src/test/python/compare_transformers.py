@@ -90,6 +90,12 @@ def random_model(size):
     return model.eval()
 
 
+def loaded(folder, dtype):
+    """As a user loads it; a model cast to bf16 after it was made would have rounded rotary frequencies."""
+    model = transformers.InternVLForConditionalGeneration.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+    return model.cuda().eval()
+
+
 @torch.no_grad()
 def logits(model, ids, pixels):
     inputs = dict(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels.to(model.dtype))
@@ -112,8 +118,8 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     (work / "out").mkdir(parents=True)
 
-    model = random_model(options.size)
-    model.save_pretrained(work / "checkpoint")
+    random_model(options.size).save_pretrained(work / "checkpoint")
+    model = loaded(work / "checkpoint", torch.bfloat16)
     generator = torch.Generator().manual_seed(6)
     words = torch.randint(1000, 150000, (60,), generator=generator).tolist()
     ids = torch.tensor([words[:20] + [151665] + [IMAGE_TOKEN] * 512 + [151666] + words[20:]], dtype=torch.int32)
@@ -122,7 +128,8 @@ def main():
     ids, pixels = ids.long().cuda(), pixels.cuda()
     half = logits(model, ids, pixels)
     original = {name: value.cpu() for name, value in model.state_dict().items()}
-    exact_model = model.float()
+    del model
+    exact_model = loaded(work / "checkpoint", torch.float32)
     exact = logits(exact_model, ids, pixels)
 
     java = options.bundle / "runtime/bin/java"
@@ -154,10 +161,8 @@ def main():
     print(f"{options.size}: transformers bf16 against its fp32: {relative(half, exact):.3e}")
 
     saved = work / "out" / "bfloat16"
-    again = transformers.InternVLForConditionalGeneration.from_pretrained(
-        saved / "native", dtype=torch.bfloat16, attn_implementation="eager"
-    ).cuda()
-    print(f"{options.size}: what Saccade saved, in transformers: logits equal {torch.equal(logits(again.eval(), ids, pixels), half)}")
+    again = loaded(saved / "native", torch.bfloat16)
+    print(f"{options.size}: what Saccade saved, in transformers: logits equal {torch.equal(logits(again, ids, pixels), half)}")
     remote = load_file(saved / "remote" / "model.safetensors")
     wanted = remote_names(original)
     same = remote.keys() == wanted.keys() and all(torch.equal(remote[n], wanted[n].to(remote[n].dtype)) for n in wanted)
