@@ -10,11 +10,16 @@ public final class InputException extends RuntimeException {
     /// @param why what is wrong with it
     /// @param cure what to do about it
     public InputException(String what, String why, String cure) {
-        super(what + ": " + why + "; " + cure);
+        super(line(what, why, cure));
     }
 
     /// As [#InputException(String, String, String)], keeping the cause for `--debug`.
     public InputException(String what, String why, String cure, Throwable cause) {
-        super(what + ": " + why + "; " + cure, cause);
+        super(line(what, why, cure), cause);
+    }
+
+    /// One line, whatever names from a file are in it.
+    private static String line(String what, String why, String cure) {
+        return (what + ": " + why + "; " + cure).replaceAll("\\p{Cntrl}", "?");
     }
 }
