@@ -160,7 +160,11 @@ public final class Checkpoint implements AutoCloseable {
             // A shard lies in the folder itself: a path that leads elsewhere is not followed.
             if (!name.matches("[\\w.-]{1,200}\\.safetensors")) {
                 throw new InputException(
-                        index.toString(), "weight_map names no file for " + entry.getKey(), AGAIN);
+                        index.toString(),
+                        "weight_map names no file for "
+                                + entry.getKey()
+                                        .substring(0, Math.min(100, entry.getKey().length())),
+                        AGAIN);
             }
             names.add(name);
         }

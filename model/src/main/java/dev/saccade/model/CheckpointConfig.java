@@ -128,6 +128,9 @@ public record CheckpointConfig(
         } catch (IllegalArgumentException e) {
             throw new InputException(
                     sourceName, String.valueOf(e.getMessage()), "correct the file", e);
+        } catch (ArithmeticException e) {
+            throw new InputException(
+                    sourceName, "has sizes that no model has", "correct the file", e);
         }
     }
 
@@ -161,6 +164,7 @@ public record CheckpointConfig(
             if (text != null) {
                 config.model();
             }
+            config.parameters();
             return config;
         }
 

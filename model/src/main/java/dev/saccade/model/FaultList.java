@@ -17,18 +17,25 @@ final class FaultList {
     /// How many faults are named before the others are counted.
     private static final int NAMED = 24;
 
+    /// Characters of a fault, of which a file's names may be any number.
+    private static final int LONGEST = 300;
+
     /// A fault around the number of its layer; without a layer, `after` is empty and so is its set.
     private record Text(String before, String after) {}
 
     private final Map<Text, TreeSet<Integer>> faults = new LinkedHashMap<>();
     private int count;
 
-    void add(String fault) {
+    void add(String text) {
         count++;
+        String fault = text.length() <= LONGEST ? text : text.substring(0, LONGEST - 3) + "...";
         Matcher layer = LAYER.matcher(fault);
         if (layer.find()) {
-            Text text = new Text(fault.substring(0, layer.end(1)), fault.substring(layer.end(2)));
-            faults.computeIfAbsent(text, _ -> new TreeSet<>())
+            faults.computeIfAbsent(
+                            new Text(
+                                    fault.substring(0, layer.end(1)),
+                                    fault.substring(layer.end(2))),
+                            _ -> new TreeSet<>())
                     .add(Integer.parseInt(layer.group(2)));
         } else {
             faults.computeIfAbsent(new Text(fault, ""), _ -> new TreeSet<>());

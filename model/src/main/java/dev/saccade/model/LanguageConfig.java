@@ -71,7 +71,7 @@ public record LanguageConfig(
         Sizes.positive("vocab_size", vocabSize);
         Sizes.positive("hidden_size", hiddenSize);
         Sizes.positive("intermediate_size", intermediateSize);
-        Sizes.positive("num_hidden_layers", numHiddenLayers);
+        Sizes.layers("num_hidden_layers", numHiddenLayers);
         Sizes.positive("num_attention_heads", numAttentionHeads);
         Sizes.positive("num_key_value_heads", numKeyValueHeads);
         Sizes.positive("head_dim", headDim);

@@ -34,7 +34,7 @@ public record VisionConfig(
     /// @throws IllegalArgumentException when the numbers do not fit together
     public VisionConfig {
         Sizes.positive("hidden_size", hiddenSize);
-        Sizes.positive("num_hidden_layers", numHiddenLayers);
+        Sizes.layers("num_hidden_layers", numHiddenLayers);
         Sizes.positive("num_attention_heads", numAttentionHeads);
         Sizes.positive("intermediate_size", intermediateSize);
         Sizes.positive("image_size", imageSize);
@@ -71,7 +71,7 @@ public record VisionConfig(
                 json,
                 normType(json, NormType.LAYER_NORM.label()),
                 json.truth("use_qk_norm", false),
-                json.truth("attention_bias"),
+                json.truth("attention_bias", false),
                 json.number("layer_scale_init_value", 0.1));
     }
 

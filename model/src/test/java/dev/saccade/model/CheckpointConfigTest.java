@@ -146,6 +146,9 @@ final class CheckpointConfigTest {
                         + " internlm2 (the decoder of InternVL3-9B)",
                 "\"qkv_bias\": false|\"x\": false|vision_config.qkv_bias is missing",
                 "\"factor\": 2.0|\"factor\": 0.0|rope_scaling.factor is 0.0",
+                "\"num_hidden_layers\": 64|\"num_hidden_layers\": 2000000000|num_hidden_layers is"
+                        + " 2000000000, more than 10000",
+                "\"intermediate_size\": 27648|\"intermediate_size\": 0|intermediate_size is 0",
                 "\"model_type\": \"skywork_chat\"|\"x\": 1|model_type is not given",
             })
     void whatCannotBeUsedIsNamedInOneLine(String from, String to, String message) {

@@ -11,6 +11,8 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 
 final class MemoryNeedsTest {
+    /// The most by which a device's block is larger than what was asked for, at these sizes.
+    private static final long ROUNDING = 1024;
 
     /// What is counted is what a model and its optimiser take. Besides, a model has tables of its
     /// positions and vocabulary, and blocks are rounded up.
@@ -44,7 +46,7 @@ final class MemoryNeedsTest {
                                 .forEach(Parameter::gradient);
                         long more = needs.gradients() + needs.optimizer();
                         assertThat(device.memory().usedBytes() - loaded)
-                                .isBetween(more, more + 100_000);
+                                .isBetween(more, more + 2 * ROUNDING * model.parameters().size());
                     }
                 }
             }

@@ -267,10 +267,9 @@ public final class SafetensorsReader implements AutoCloseable {
         return values;
     }
 
-    /// Text of the file for a message: of one line, and not the whole of a long one.
+    /// Text of the file for a message: not the whole of a long one.
     private static String shown(String text) {
-        String start = text.length() <= 120 ? text : text.substring(0, 117) + "...";
-        return start.replaceAll("\\p{Cntrl}", "?");
+        return text.length() <= 120 ? text : text.substring(0, 117) + "...";
     }
 
     /// The file that is read.

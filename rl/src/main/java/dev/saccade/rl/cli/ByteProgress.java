@@ -10,17 +10,27 @@ final class ByteProgress implements LoadProgress {
     private static final long MEGABYTE = 1_000_000;
 
     private final String task;
-    private final ProgressDisplay display = ProgressDisplay.onStandardError();
-    private final long startNanos = System.nanoTime();
+    private final ProgressDisplay display;
+    private long startNanos;
 
     /// @param task what is done, one word
-    ByteProgress(String task) {
+    ByteProgress(String task, ProgressDisplay display) {
         this.task = task;
+        this.display = display;
+    }
+
+    ByteProgress(String task) {
+        this(task, ProgressDisplay.onStandardError());
     }
 
     @Override
     public void loaded(long doneBytes, long totalBytes) {
         if (totalBytes < SHOWN_BYTES) {
+            return;
+        }
+        if (startNanos == 0) {
+            // The first tensor's own time is not known; its bytes are few.
+            startNanos = System.nanoTime();
             return;
         }
         double seconds = (System.nanoTime() - startNanos) / 1e9;

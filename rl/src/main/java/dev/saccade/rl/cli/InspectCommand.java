@@ -6,6 +6,7 @@ import dev.saccade.model.ComputeType;
 import dev.saccade.model.LanguageConfig;
 import dev.saccade.model.MemoryNeeds;
 import dev.saccade.model.ParameterSpecification;
+import dev.saccade.model.RopeScaling;
 import dev.saccade.model.VisionConfig;
 import dev.saccade.model.VisionLanguageConfig;
 import dev.saccade.model.language.KvCache;
@@ -198,6 +199,16 @@ final class InspectCommand implements Callable<Integer> {
         return text == null || text.attentionBias() ? "Qwen2" : "Llama";
     }
 
+    private static String scaling(LanguageConfig text) {
+        return switch (text.ropeScaling()) {
+            case RopeScaling.None() -> "not scaled";
+            case RopeScaling.Dynamic(double factor) ->
+                    "dynamic by " + factor + ": not scaled up to the longest sequence";
+            case RopeScaling.ConstantBase(double factor) ->
+                    "dynamic by %s with the constant base %.0f".formatted(factor, text.ropeBase());
+        };
+    }
+
     private static String count(long count) {
         return count >= 1_000_000_000
                 ? String.format(Locale.ROOT, "%.2fB", count / 1e9)
@@ -252,7 +263,7 @@ final class InspectCommand implements Callable<Integer> {
                                     text.vocabSize(),
                                     text.tieWordEmbeddings() ? " (tied)" : "",
                                     text.maxPositionEmbeddings()));
-            line(out, "rope", "base %.0f, %s".formatted(text.ropeTheta(), text.ropeScaling()));
+            line(out, "rope", "base %.0f, %s".formatted(text.ropeTheta(), scaling(text)));
         }
         if (model != null && model.hasVision()) {
             line(

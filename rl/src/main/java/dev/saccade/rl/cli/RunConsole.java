@@ -20,6 +20,7 @@ import java.util.function.Function;
 /// end. Progress goes to standard error, the table to standard output.
 final class RunConsole implements Listener {
     private final ProgressDisplay progress = ProgressDisplay.onStandardError();
+    private final ByteProgress loading = new ByteProgress("load", progress);
     private final Function<ComputeType, String> header;
     private boolean interrupted;
 
@@ -48,6 +49,11 @@ final class RunConsole implements Listener {
     @Override
     public void preparing(String what) {
         progress.line(what);
+    }
+
+    @Override
+    public void loading(long doneBytes, long totalBytes) {
+        loading.loaded(doneBytes, totalBytes);
     }
 
     @Override

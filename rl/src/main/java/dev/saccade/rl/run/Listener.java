@@ -21,6 +21,9 @@ public interface Listener {
     /// Work that is not a step begins: writing data, loading a checkpoint.
     default void preparing(String what) {}
 
+    /// So many bytes of a checkpoint have been loaded.
+    default void loading(long doneBytes, long totalBytes) {}
+
     /// A stage begins or goes on.
     ///
     /// @param index which stage, from 0

@@ -196,14 +196,7 @@ final class Session implements AutoCloseable {
     private static VisionLanguageModel load(
             Path folder, Kernels kernels, ComputeType type, Listener listener) {
         listener.preparing("loading " + folder);
-        return VisionLanguageModel.load(
-                folder,
-                kernels,
-                type,
-                (done, total) ->
-                        listener.preparing(
-                                "loading %s: %d of %d MB"
-                                        .formatted(folder, done / 1_000_000, total / 1_000_000)));
+        return VisionLanguageModel.load(folder, kernels, type, listener::loading);
     }
 
     /// The newest checkpoint that is whole; null when there is none at all.
