@@ -22,9 +22,9 @@ import java.util.SequencedMap;
 /// What `compare_transformers.py` runs: a checkpoint's logits for given tokens and pixels, greedy
 /// tokens, and the checkpoint saved again in both layouts.
 ///
-/// `CHECKPOINT INPUTS.safetensors cpu|cuda float32|bfloat16 OUT [GREEDY]`: reads `input_ids` I32 [T]
-/// and, where there are pictures, `pixel_values` F32 [tiles, 3, S, S]; writes OUT/logits.safetensors
-/// (F32 [T, V]), OUT/greedy.txt, OUT/native and OUT/remote.
+/// `CHECKPOINT INPUTS.safetensors cpu|cuda float32|bfloat16 OUT [GREEDY]`: reads `input_ids` I32
+/// [T] and, where there are pictures, `pixel_values` F32 [tiles, 3, S, S]; writes
+/// OUT/logits.safetensors (F32 [T, V]), OUT/greedy.txt, OUT/native and OUT/remote.
 final class LogitsDump {
     private LogitsDump() {}
 

@@ -218,7 +218,7 @@ final class SafetensorsTest {
                         + " [3], does not fill its last byte",
                 "{\"a\":{\"dtype\":\"F6_E2M3\",\"shape\":[2,3],\"data_offsets\":[0,5]}} | 5 | tensor"
                         + " a, F6_E2M3 [2, 3], does not fill its last byte",
-                "{\"a\\nb\":1} | 0 | tensor a?b has the unknown type ''",
+                "{\"a\\nb\":1} | 0 | tensor a\\u000ab has the unknown type ''",
                 "{\"a\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,4]}} | 4 | tensor a has the"
                         + " unknown type '7'",
                 "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}} | 4 | tensor a has no shape",
