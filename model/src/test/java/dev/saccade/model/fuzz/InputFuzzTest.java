@@ -7,6 +7,7 @@ import com.sun.management.ThreadMXBean;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.Kernels;
+import dev.saccade.model.CheckpointConfig;
 import dev.saccade.model.VisionLanguageConfig;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.image.ImageLoader;
@@ -78,13 +79,12 @@ final class InputFuzzTest {
                 () -> VisionLanguageModel.load(folder, KERNELS).close());
     }
 
+    /// In any layout: Hugging Face's, the remote code's, a language model alone.
     @FuzzTest
-    void config(byte[] data) {
-        String json = new String(data, StandardCharsets.UTF_8);
-        require(
-                "config.json",
-                TREE_BYTES * data.length,
-                () -> VisionLanguageConfig.parse(json, "config.json"));
+    void config(byte[] data) throws IOException {
+        Path file = Files.createDirectories(folder.resolve("config")).resolve("config.json");
+        Files.write(file, data);
+        require(file.toString(), TREE_BYTES * data.length, () -> CheckpointConfig.read(file));
     }
 
     @FuzzTest
