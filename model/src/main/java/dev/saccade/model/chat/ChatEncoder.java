@@ -9,6 +9,7 @@ import dev.saccade.model.image.RgbImage;
 import dev.saccade.model.tokenizer.Tokenizer;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalInt;
 
 /// Turns conversations with pictures into what a model reads.
 ///
@@ -19,13 +20,28 @@ import java.util.List;
 public record ChatEncoder(
         VisionLanguageConfig config, Tokenizer tokenizer, ChatTemplate template, int maxTiles) {
 
-    /// @throws InputException when the tokenizer has no token that ends a turn
+    /// @throws InputException when the tokenizer has no token that ends a turn, or another one than
+    ///   the model for a picture's place
     public ChatEncoder {
         if (tokenizer.id(ChatTemplate.TURN_END).isEmpty()) {
             throw new InputException(
                     Tokenizer.FILE_NAME,
                     "it has no token " + ChatTemplate.TURN_END,
                     "use the tokenizer of a chat model");
+        }
+        OptionalInt place = tokenizer.id(ChatTemplate.IMAGE_TOKEN);
+        if (config.hasVision() && !place.equals(OptionalInt.of(config.imageTokenId()))) {
+            throw new InputException(
+                    Tokenizer.FILE_NAME,
+                    "it has %s, but the model's pictures take the place of token %d"
+                            .formatted(
+                                    place.isPresent()
+                                            ? ChatTemplate.IMAGE_TOKEN
+                                                    + " as token "
+                                                    + place.getAsInt()
+                                            : "no token " + ChatTemplate.IMAGE_TOKEN,
+                                    config.imageTokenId()),
+                    "use the tokenizer that belongs to the checkpoint");
         }
     }
 

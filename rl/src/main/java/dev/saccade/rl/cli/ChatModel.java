@@ -76,7 +76,10 @@ final class ChatModel implements AutoCloseable {
         try {
             VisionLanguageModel model =
                     VisionLanguageModel.load(
-                            checkpoint.folder, Kernels.of(device), common.type(device));
+                            checkpoint.folder,
+                            Kernels.of(device),
+                            common.type(device),
+                            new ByteProgress("load"));
             try {
                 return new ChatModel(
                         how,
