@@ -217,8 +217,11 @@ final class InspectCommand implements Callable<Integer> {
                         : String.format(Locale.ROOT, "%.1fK", count / 1e3);
     }
 
-    private static String gigabytes(long bytes) {
-        return String.format(Locale.ROOT, "%.2f GB", bytes / 1e9);
+    /// Decimal gigabytes, or megabytes for a small model.
+    private static String size(long bytes) {
+        return bytes >= 1_000_000_000 || bytes == 0
+                ? String.format(Locale.ROOT, "%.2f GB", bytes / 1e9)
+                : String.format(Locale.ROOT, "%.2f MB", bytes / 1e6);
     }
 
     private void print(
@@ -281,7 +284,7 @@ final class InspectCommand implements Callable<Integer> {
                         ? "no weight files in the folder"
                         : "%s in %d tensors, %d files; parameters by type %s"
                                 .formatted(
-                                        gigabytes(weights.bytes()),
+                                        size(weights.bytes()),
                                         weights.tensors(),
                                         weights.files(),
                                         weights.parametersByType()));
@@ -309,11 +312,11 @@ final class InspectCommand implements Callable<Integer> {
                             out.printf(
                                     "    %-15s %12s = %s + %s + %s + %s%n",
                                     use.replace('_', ' '),
-                                    gigabytes(needs.total()),
-                                    gigabytes(needs.weights()),
-                                    gigabytes(needs.gradients()),
-                                    gigabytes(needs.optimizer()),
-                                    gigabytes(needs.cache())));
+                                    size(needs.total()),
+                                    size(needs.weights()),
+                                    size(needs.gradients()),
+                                    size(needs.optimizer()),
+                                    size(needs.cache())));
         }
     }
 }
