@@ -38,7 +38,7 @@ final class BoolDecoder {
         if (spare < 0) {
             load();
         }
-        int split = 1 + ((range - 1) * probability >> 8);
+        int split = 1 + (((range - 1) * probability) >> 8);
         long least = (long) split << spare;
         boolean bit = value >= least;
         if (bit) {
@@ -55,7 +55,7 @@ final class BoolDecoder {
 
     private void load() {
         if (end - at >= Integer.BYTES) {
-            value = value << Integer.SIZE | (int) INTS.get(bytes, at) & 0xffff_ffffL;
+            value = value << Integer.SIZE | Integer.toUnsignedLong((int) INTS.get(bytes, at));
             spare += Integer.SIZE;
             at += Integer.BYTES;
             return;

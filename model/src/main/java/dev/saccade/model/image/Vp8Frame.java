@@ -64,7 +64,7 @@ final class Vp8Frame {
     private void reconstruct() {
         BoolDecoder modes = header.modes;
         for (int row = 0; row < header.rows(); row++) {
-            BoolDecoder part = header.parts[row & header.parts.length - 1];
+            BoolDecoder part = header.parts[row & (header.parts.length - 1)];
             Arrays.fill(modesLeft, Mode.DC.ordinal());
             coefficients.beginRow();
             for (int column = 0; column < header.columns(); column++) {
@@ -224,7 +224,7 @@ final class Vp8Frame {
         for (int row = 0; row < header.rows(); row++) {
             for (int column = 0; column < header.columns(); column++) {
                 int filter = filters[row * header.columns() + column];
-                Vp8LoopFilter.Strength strength = header.strengths[filter & INNER_EDGES - 1];
+                Vp8LoopFilter.Strength strength = header.strengths[filter & (INNER_EDGES - 1)];
                 if (strength.isNone()) {
                     continue;
                 }

@@ -206,11 +206,11 @@ final class Vp8Header {
 
     /// Macroblocks in a row.
     int columns() {
-        return width + 15 >> 4;
+        return (width + 15) >> 4;
     }
 
     /// Rows of macroblocks.
     int rows() {
-        return height + 15 >> 4;
+        return (height + 15) >> 4;
     }
 }

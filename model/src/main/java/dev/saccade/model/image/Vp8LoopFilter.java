@@ -156,16 +156,16 @@ record Vp8LoopFilter(Vp8Plane plane) {
 
     private void two(int p, int across) {
         int a = step(p, across) + widerStep(p, across);
-        add(p - across, signed5(a + 3 >> 3));
-        add(p, -signed5(a + 4 >> 3));
+        add(p - across, signed5((a + 3) >> 3));
+        add(p, -signed5((a + 4) >> 3));
     }
 
     private void four(int p, int across) {
         int a = step(p, across);
-        int behind = signed5(a + 4 >> 3);
-        int farther = behind + 1 >> 1;
+        int behind = signed5((a + 4) >> 3);
+        int farther = (behind + 1) >> 1;
         add(p - 2 * across, farther);
-        add(p - across, signed5(a + 3 >> 3));
+        add(p - across, signed5((a + 3) >> 3));
         add(p, -behind);
         add(p + across, -farther);
     }
@@ -173,7 +173,7 @@ record Vp8LoopFilter(Vp8Plane plane) {
     private void six(int p, int across) {
         int a = signed8(step(p, across) + widerStep(p, across));
         for (int i = 0, weight = 27; i < 3; i++, weight -= 9) {
-            int change = weight * a + 63 >> 7;
+            int change = (weight * a + 63) >> 7;
             add(p - (i + 1) * across, change);
             add(p + i * across, -change);
         }

@@ -167,7 +167,7 @@ final class Vp8Prediction {
     }
 
     private int between(int from) {
-        return edge[from] + edge[from + 1] + 1 >> 1;
+        return (edge[from] + edge[from + 1] + 1) >> 1;
     }
 
     private int smooth(int middle) {
@@ -175,6 +175,6 @@ final class Vp8Prediction {
     }
 
     private static int smooth(int before, int middle, int after) {
-        return before + 2 * middle + after + 2 >> 2;
+        return (before + 2 * middle + after + 2) >> 2;
     }
 }

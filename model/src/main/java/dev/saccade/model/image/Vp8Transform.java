@@ -28,10 +28,10 @@ final class Vp8Transform {
             int innerDifference = half[4 * i + 1] - half[4 * i + 2];
             int outerDifference = first - half[4 * i + 3];
             int row = 4 * BLOCK * i;
-            to[row] = (short) (outerSum + innerSum >> 3);
-            to[row + BLOCK] = (short) (outerDifference + innerDifference >> 3);
-            to[row + 2 * BLOCK] = (short) (outerSum - innerSum >> 3);
-            to[row + 3 * BLOCK] = (short) (outerDifference - innerDifference >> 3);
+            to[row] = (short) ((outerSum + innerSum) >> 3);
+            to[row + BLOCK] = (short) ((outerDifference + innerDifference) >> 3);
+            to[row + 2 * BLOCK] = (short) ((outerSum - innerSum) >> 3);
+            to[row + 3 * BLOCK] = (short) ((outerDifference - innerDifference) >> 3);
         }
     }
 
@@ -56,16 +56,16 @@ final class Vp8Transform {
             int c = sine(half[4 + i]) - cosine(half[12 + i]);
             int d = cosine(half[4 + i]) + sine(half[12 + i]);
             int row = at + i * plane.stride;
-            add(plane, row, a + d >> 3);
-            add(plane, row + 1, b + c >> 3);
-            add(plane, row + 2, b - c >> 3);
-            add(plane, row + 3, a - d >> 3);
+            add(plane, row, (a + d) >> 3);
+            add(plane, row + 1, (b + c) >> 3);
+            add(plane, row + 2, (b - c) >> 3);
+            add(plane, row + 3, (a - d) >> 3);
         }
     }
 
     /// As [#addCosine], of a block with nothing but its first coefficient.
     static void addConstant(int first, Vp8Plane plane, int at) {
-        int value = first + 4 >> 3;
+        int value = (first + 4) >> 3;
         for (int y = 0; y < 4; y++) {
             for (int x = 0; x < 4; x++) {
                 add(plane, at + y * plane.stride + x, value);
@@ -79,11 +79,11 @@ final class Vp8Transform {
 
     /// Times sqrt(2) cos(pi/8).
     private static int cosine(int value) {
-        return value + (value * 20091 >> 16);
+        return value + ((value * 20091) >> 16);
     }
 
     /// Times sqrt(2) sin(pi/8).
     private static int sine(int value) {
-        return value * 35468 >> 16;
+        return (value * 35468) >> 16;
     }
 }

@@ -18,10 +18,11 @@ final class YuvToRgb {
             int from = luma.index(0, y);
             int to = 3 * y * width;
             for (int x = 0; x < width; x++, to += 3) {
-                int light = luma.sample(from + x) * 19077 >> 8;
-                values[to] = narrow(light + (v[x] * 26149 >> 8) - 14234);
-                values[to + 1] = narrow(light - (u[x] * 6419 >> 8) - (v[x] * 13320 >> 8) + 8708);
-                values[to + 2] = narrow(light + (u[x] * 33050 >> 8) - 17685);
+                int light = (luma.sample(from + x) * 19077) >> 8;
+                values[to] = narrow(light + ((v[x] * 26149) >> 8) - 14234);
+                values[to + 1] =
+                        narrow(light - ((u[x] * 6419) >> 8) - ((v[x] * 13320) >> 8) + 8708);
+                values[to + 2] = narrow(light + ((u[x] * 33050) >> 8) - 17685);
             }
         }
         return new RgbImage(width, height, values);
@@ -38,21 +39,21 @@ final class YuvToRgb {
         int farAt = plane.index(0, far);
         int nearLeft = plane.sample(nearAt);
         int farLeft = plane.sample(farAt);
-        to[0] = 3 * nearLeft + farLeft + 2 >> 2;
+        to[0] = (3 * nearLeft + farLeft + 2) >> 2;
         int x = 1;
         for (; x + 1 < width; x += 2) {
             int nearRight = plane.sample(++nearAt);
             int farRight = plane.sample(++farAt);
             int sum = nearLeft + nearRight + farLeft + farRight + 8;
-            int falling = sum + 2 * (nearLeft + farRight) >> 3;
-            int rising = sum + 2 * (nearRight + farLeft) >> 3;
-            to[x] = rising + nearLeft >> 1;
-            to[x + 1] = falling + nearRight >> 1;
+            int falling = (sum + 2 * (nearLeft + farRight)) >> 3;
+            int rising = (sum + 2 * (nearRight + farLeft)) >> 3;
+            to[x] = (rising + nearLeft) >> 1;
+            to[x + 1] = (falling + nearRight) >> 1;
             nearLeft = nearRight;
             farLeft = farRight;
         }
         if (x < width) {
-            to[x] = 3 * nearLeft + farLeft + 2 >> 2;
+            to[x] = (3 * nearLeft + farLeft + 2) >> 2;
         }
     }
 
