@@ -29,9 +29,9 @@ final class Vp8Frame {
 
     /// Modes of the 4x4 blocks at the lower edge of the row above, and at the right edge of the
     /// macroblock to the left.
-    private final int[] modesAbove;
+    private final Mode[] modesAbove;
 
-    private final int[] modesLeft = new int[BLOCK];
+    private final Mode[] modesLeft = new Mode[BLOCK];
     private final Mode[] smallModes = new Mode[BLOCK * BLOCK];
 
     private Vp8Frame(ImageBytes file, int begin, int end, int width, int height) {
@@ -44,7 +44,8 @@ final class Vp8Frame {
         blue = new Vp8Plane(COLOUR * columns, COLOUR * rows);
         red = new Vp8Plane(COLOUR * columns, COLOUR * rows);
         filters = new byte[columns * rows];
-        modesAbove = new int[BLOCK * columns];
+        modesAbove = new Mode[BLOCK * columns];
+        Arrays.fill(modesAbove, Mode.DC);
         coefficients = new Vp8Coefficients(header, transform);
     }
 
@@ -65,7 +66,7 @@ final class Vp8Frame {
         BoolDecoder modes = header.modes;
         for (int row = 0; row < header.rows(); row++) {
             BoolDecoder part = header.parts[row & (header.parts.length - 1)];
-            Arrays.fill(modesLeft, Mode.DC.ordinal());
+            Arrays.fill(modesLeft, Mode.DC);
             coefficients.beginRow();
             for (int column = 0; column < header.columns(); column++) {
                 macroblock(modes, part, column, row);
@@ -87,8 +88,8 @@ final class Vp8Frame {
             readSmallModes(modes, column);
         } else {
             mode = readMode(modes);
-            Arrays.fill(modesAbove, BLOCK * column, BLOCK * (column + 1), mode.ordinal());
-            Arrays.fill(modesLeft, mode.ordinal());
+            Arrays.fill(modesAbove, BLOCK * column, BLOCK * (column + 1), mode);
+            Arrays.fill(modesLeft, mode);
         }
         Mode colourMode = readColourMode(modes);
         boolean any = false;
@@ -137,13 +138,13 @@ final class Vp8Frame {
                 int above = BLOCK * column + x;
                 Mode mode = readSmallMode(in, modesAbove[above], modesLeft[y]);
                 smallModes[BLOCK * y + x] = mode;
-                modesAbove[above] = mode.ordinal();
-                modesLeft[y] = mode.ordinal();
+                modesAbove[above] = mode;
+                modesLeft[y] = mode;
             }
         }
     }
 
-    private static Mode readSmallMode(BoolDecoder in, int above, int left) {
+    private static Mode readSmallMode(BoolDecoder in, Mode above, Mode left) {
         if (!readNode(in, above, left, 0)) {
             return Mode.DC;
         }
@@ -168,7 +169,7 @@ final class Vp8Frame {
         return readNode(in, above, left, 8) ? Mode.HORIZONTAL_UP : Mode.HORIZONTAL_DOWN;
     }
 
-    private static boolean readNode(BoolDecoder in, int above, int left, int node) {
+    private static boolean readNode(BoolDecoder in, Mode above, Mode left, int node) {
         return in.read(Vp8Tables.modeProbability(above, left, node));
     }
 

@@ -144,7 +144,8 @@ final class Vp8Header {
         int sharpness = in.number(3);
         int intraDelta = 0;
         int smallDelta = 0;
-        if (in.flag() && in.flag()) {
+        boolean hasDeltas = in.flag();
+        if (hasDeltas && in.flag()) {
             // Of four references and four modes, key frames know one and one.
             for (int i = 0; i < 4; i++) {
                 int delta = in.optionalSigned(6);

@@ -4,24 +4,30 @@ import java.util.Arrays;
 
 /// Prediction of a block of samples from those above it and to its left (RFC 6386, section 12).
 final class Vp8Prediction {
-    /// How a block is predicted, in the order of the probabilities in [Vp8Tables].
+    /// How a block is predicted.
     enum Mode {
         /// The mean of the neighbours.
-        DC,
+        DC(0),
         /// Left plus above minus corner.
-        TRUE_MOTION,
-        VERTICAL,
-        HORIZONTAL,
-        RIGHT_DOWN,
-        VERTICAL_RIGHT,
-        LEFT_DOWN,
-        VERTICAL_LEFT,
-        HORIZONTAL_DOWN,
-        HORIZONTAL_UP
-    }
+        TRUE_MOTION(1),
+        VERTICAL(2),
+        HORIZONTAL(3),
+        RIGHT_DOWN(4),
+        VERTICAL_RIGHT(5),
+        LEFT_DOWN(6),
+        VERTICAL_LEFT(7),
+        HORIZONTAL_DOWN(8),
+        HORIZONTAL_UP(9);
 
-    /// In their order; not to be changed.
-    static final Mode[] MODES = Mode.values();
+        static final int COUNT = 10;
+
+        /// Its place in the probabilities of [Vp8Tables].
+        final int place;
+
+        Mode(int place) {
+            this.place = place;
+        }
+    }
 
     /// Of the neighbours of a 4x4 block, its corner: before it are those to the left from the
     /// lowest on, after it those above from the left on, four to the right of the block included.

@@ -1,5 +1,6 @@
 package dev.saccade.model.image;
 
+import dev.saccade.model.image.Vp8Prediction.Mode;
 import java.util.Arrays;
 
 /// The constants of VP8's format, as RFC 6386 gives them.
@@ -386,9 +387,9 @@ final class Vp8Tables {
     }
 
     /// The probability at a node of the tree of a 4x4 block's mode.
-    static int modeProbability(int above, int left, int node) {
-        int modes = Vp8Prediction.MODES.length;
-        return MODE_PROBABILITIES[(above * modes + left) * (modes - 1) + node];
+    static int modeProbability(Mode above, Mode left, int node) {
+        return MODE_PROBABILITIES[
+                (above.place * Mode.COUNT + left.place) * (Mode.COUNT - 1) + node];
     }
 
     /// @param index taken as the nearest there is
