@@ -185,7 +185,7 @@ def webp_variants():
                                           filter_strength=70)
     yield "lossy-unfiltered.webp", encode(picture(75, 50), 30, filter_strength=0)
     yield "lossy-one-segment.webp", encode(picture(75, 50), 55, segments=1, method=0)
-    yield "lossy-parts.webp", encode(picture(70, 150), 50, partitions=3, method=6)
+    yield "lossy-parts.webp", encode(picture(70, 150), 50, partitions=3, method=1)
     yield "lossy-noise.webp", encode(Image.fromarray(noise), 95, sns_strength=100)
 
 

@@ -128,7 +128,7 @@ final class Vp8Header {
         for (int i = 0; i < count; i++) {
             int partEnd = end;
             if (i + 1 < count) {
-                partEnd = Math.min(end, at + file.u24LittleEndian(sizes));
+                partEnd = at + Math.min(end - at, file.u24LittleEndian(sizes));
                 sizes += SIZE_BYTES;
             }
             if (i + 1 == count && at >= end) {
