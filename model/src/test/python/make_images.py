@@ -2,10 +2,9 @@
 
     python3 model/src/test/python/make_images.py
 
-Needs Pillow and NumPy; the tests only read the files that are committed. `goldens.csv` has, for each
+Needs Pillow, NumPy and libwebp; the tests only read the files that are committed. `goldens.csv` has, for each
 picture, its size after `ImageOps.exif_transpose` and `convert("RGB")` and the CRC-32 of its bytes.
-`tiles.csv` has the CRC-32 of the normalised tiles (little-endian float32) of a pattern. For lossy
-WebP there is a PNG of Pillow's pixels beside the file.
+`tiles.csv` has the CRC-32 of the normalised tiles (little-endian float32) of a pattern.
 """
 
 import io
@@ -16,6 +15,8 @@ import zlib
 import numpy
 import PIL
 from PIL import Image, ImageOps
+
+from webp_encoder import encode
 
 FOLDER = pathlib.Path(__file__).parent.parent / "resources" / "images"
 WIDTH, HEIGHT = 41, 27
@@ -165,6 +166,27 @@ def webps():
     alpha = Image.fromarray(numpy.arange(64 * 48).reshape(48, 64).astype("uint8"))
     smooth.putalpha(alpha)
     yield "lossy-alpha.webp", smooth, {"quality": 80}
+    for quality in (0, 30, 75, 100):
+        yield "lossy-%d.webp" % quality, picture(53, 38), {"quality": quality}
+    for width, height in ((1, 1), (2, 1), (1, 2), (3, 16), (16, 3), (17, 33)):
+        yield "lossy-%dx%d.webp" % (width, height), picture(width, height), {"quality": 60}
+    yield "lossy-alpha-odd.webp", with_alpha(image), {"quality": 40, "alpha_quality": 50}
+    yield "lossy-animated.webp", image, {"quality": 70, "save_all": True,
+                                         "append_images": [image.transpose(Image.FLIP_LEFT_RIGHT)]}
+    yield "lossy-turned.webp", image, {"quality": 85, "exif": exif.tobytes()}
+
+
+def webp_variants():
+    """Lossy ones with settings that Pillow leaves alone: filters, segments, partitions, noise."""
+    noise = numpy.random.RandomState(1).randint(0, 256, (45, 70, 3)).astype("uint8")
+    yield "lossy-simple-filter.webp", encode(picture(75, 50), 20, filter_type=0, filter_strength=80)
+    yield "lossy-sharp.webp", encode(picture(75, 50), 20, filter_sharpness=7, filter_strength=100)
+    yield "lossy-half-sharp.webp", encode(picture(75, 50), 40, filter_sharpness=3,
+                                          filter_strength=70)
+    yield "lossy-unfiltered.webp", encode(picture(75, 50), 30, filter_strength=0)
+    yield "lossy-one-segment.webp", encode(picture(75, 50), 55, segments=1, method=0)
+    yield "lossy-parts.webp", encode(picture(70, 150), 50, partitions=3, method=1)
+    yield "lossy-noise.webp", encode(Image.fromarray(noise), 95, sns_strength=100)
 
 
 def tiles(image, size, most, thumbnail):
@@ -202,19 +224,16 @@ def main():
     for made in (pngs(), jpegs(), gifs(), webps()):
         for name, image, options in made:
             image.save(FOLDER / name, **options)
-    for made in (raw_pngs(), jpeg_variants(), gif_variants()):
+    for made in (raw_pngs(), jpeg_variants(), gif_variants(), webp_variants()):
         for name, data in made:
             (FOLDER / name).write_bytes(data)
     with open(FOLDER / "goldens.csv", "w") as goldens:
         goldens.write("# file,width,height,crc32; Pillow %s\n" % PIL.__version__)
         for file in sorted(FOLDER.iterdir()):
-            if file.suffix not in (".png", ".jpg", ".gif", ".webp") or file.stem.endswith("-pixels"):
+            if file.suffix not in (".png", ".jpg", ".gif", ".webp"):
                 continue
             rgb = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-            if file.name.startswith("lossy"):
-                rgb.save(FOLDER / (file.stem + "-pixels.png"))
-            else:
-                goldens.write("%s,%d,%d,%d\n" % (file.name, *rgb.size, zlib.crc32(rgb.tobytes())))
+            goldens.write("%s,%d,%d,%d\n" % (file.name, *rgb.size, zlib.crc32(rgb.tobytes())))
     with open(FOLDER / "tiles.csv", "w") as table:
         table.write("# width,height,tile size,most tiles,thumbnail,columns,rows,crc32\n")
         for width, height, size, most, thumbnail in (

@@ -19,13 +19,14 @@ import javax.imageio.stream.ImageInputStream;
 import javax.imageio.stream.MemoryCacheImageInputStream;
 
 /// The decoders that are used, each chosen by name: which others lie on the class path makes no
-/// difference. PNG, GIF and BMP are the JDK's own; JPEG and WebP are TwelveMonkeys'.
+/// difference. PNG, GIF and BMP are the JDK's own; JPEG and lossless WebP are TwelveMonkeys'. Lossy
+/// WebP is not decoded here but by [Vp8Frame].
 final class Decoder {
     static final Decoder PNG = new Decoder(ofJdk("png"));
     static final Decoder GIF = new Decoder(ofJdk("gif"));
     static final Decoder BMP = new Decoder(ofJdk("bmp"));
     static final Decoder JPEG = new Decoder(jpeg());
-    static final Decoder WEBP = new Decoder(new WebPImageReaderSpi());
+    static final Decoder LOSSLESS_WEBP = new Decoder(new WebPImageReaderSpi());
 
     private final ImageReaderSpi provider;
 

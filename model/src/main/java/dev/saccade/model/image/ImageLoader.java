@@ -10,9 +10,7 @@ import java.nio.file.Path;
 /// looked up, inks become light, colour profiles are not applied. A picture whose EXIF says how it
 /// is to be turned is turned, as Pillow's `ImageOps.exif_transpose` does.
 ///
-/// Pixels of PNG, JPEG, GIF and lossless WebP files are those of Pillow bit for bit. Those of lossy
-/// WebP are not: the decoder smooths edges and spreads colours in its own way, and values differ by
-/// 2 to 5 of 255 in the mean. Where that matters, convert such files to PNG.
+/// Pixels of PNG, JPEG, GIF and WebP files, lossy ones included, are those of Pillow bit for bit.
 ///
 /// A file that is missing, empty, damaged, cut off, of no known format or too large is an
 /// [InputException] that names it. Sizes are checked before anything is decoded, and so is whether

@@ -5,7 +5,7 @@ import java.nio.ByteOrder;
 import java.util.function.IntUnaryOperator;
 
 /// A WebP file, of which the first frame counts. Transparency and colour profile are left out, so
-/// only the frame's own chunk is handed to the decoder.
+/// only the frame's own chunk is decoded.
 ///
 /// @param width of the canvas
 /// @param height of the canvas
@@ -20,7 +20,8 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
     ///
     /// @param begin where its chunk begins in the file
     /// @param end where its chunk ends
-    record Frame(int begin, int end, int left, int top, int width, int height) {}
+    /// @param lossy whether it is a VP8 frame
+    record Frame(int begin, int end, boolean lossy, int left, int top, int width, int height) {}
 
     static WebPFile open(ImageBytes file) {
         long end = file.u32LittleEndian(4) + CHUNK_HEADER_BYTES;
@@ -33,7 +34,7 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
         private final ImageBytes file;
         private int width = -1;
         private int height = -1;
-        private Frame frame = new Frame(0, 0, 0, 0, 0, 0);
+        private Frame frame = new Frame(0, 0, false, 0, 0, 0, 0);
         private Orientation orientation = Orientation.UPRIGHT;
 
         Walk(ImageBytes file) {
@@ -49,7 +50,10 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
                 width = frame.width;
                 height = frame.height;
             }
-            if (frame.left + frame.width > width || frame.top + frame.height > height) {
+            if (frame.width < 1
+                    || frame.height < 1
+                    || frame.left + frame.width > width
+                    || frame.top + frame.height > height) {
                 throw file.damaged(
                         frame.begin,
                         "a frame of %dx%d at %d,%d on a canvas of %dx%d"
@@ -108,6 +112,7 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
             return new Frame(
                     at,
                     end,
+                    true,
                     left,
                     top,
                     file.u16LittleEndian(data + 6) & 0x3fff,
@@ -122,6 +127,7 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
             return new Frame(
                     at,
                     end,
+                    false,
                     left,
                     top,
                     (int) (sizes & 0x3fff) + 1,
@@ -131,13 +137,7 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
 
     @Override
     public RgbImage decode() {
-        RgbImage image =
-                Samples.rgb(
-                        Decoder.WEBP.read(
-                                new ImageBytes(frameAlone(), file.name()),
-                                frame.width,
-                                frame.height),
-                        IntUnaryOperator.identity());
+        RgbImage image = frame.lossy ? decodeLossy() : decodeLossless();
         if (image.width() == width && image.height() == height) {
             return image;
         }
@@ -151,6 +151,18 @@ record WebPFile(ImageBytes file, int width, int height, Frame frame, Orientation
                     3 * frame.width);
         }
         return new RgbImage(width, height, values);
+    }
+
+    private RgbImage decodeLossy() {
+        return Vp8Frame.decode(
+                file, frame.begin + CHUNK_HEADER_BYTES, frame.end, frame.width, frame.height);
+    }
+
+    private RgbImage decodeLossless() {
+        return Samples.rgb(
+                Decoder.LOSSLESS_WEBP.read(
+                        new ImageBytes(frameAlone(), file.name()), frame.width, frame.height),
+                IntUnaryOperator.identity());
     }
 
     /// A file of nothing but the frame.

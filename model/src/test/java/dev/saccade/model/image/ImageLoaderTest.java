@@ -139,6 +139,46 @@ final class ImageLoaderTest {
     }
 
     @Test
+    void aDamagedLossyWebPIsRefused() {
+        byte[] whole = golden("lossy-parts.webp");
+        int frame = 20;
+        ByteBuffer header = ByteBuffer.wrap(whole).order(ByteOrder.LITTLE_ENDIAN);
+        int firstPart = (header.getInt(frame) & 0xff_ffff) >> 5;
+        int parts = frame + 10 + firstPart;
+
+        byte[] cut = Arrays.copyOf(whole, whole.length - 60);
+        ByteBuffer.wrap(cut)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putInt(4, cut.length - 8)
+                .putInt(16, cut.length - frame);
+        refusesLossy(cut, "the frame ends in row ");
+        refusesLossy(changed(whole, parts, 0xff_ffff), "a part of the coefficients is missing");
+        refusesLossy(
+                changed(whole, frame, header.getInt(frame) | 0xff_ffe0),
+                "a first part beyond the frame's end");
+        refusesLossy(
+                changed(whole, frame, header.getInt(frame) & ~0x10),
+                "a frame of an unknown kind or not to be shown");
+        refusesLossy(
+                changed(whole, frame + 6, 9000 << 16 | 9000), "bytes can't hold 9000x9000 pixels");
+    }
+
+    private static byte[] changed(byte[] file, int at, int value) {
+        byte[] result = file.clone();
+        ByteBuffer bytes = ByteBuffer.wrap(result).order(ByteOrder.LITTLE_ENDIAN);
+        bytes.putInt(at, value);
+        return result;
+    }
+
+    private static void refusesLossy(byte[] file, String why) {
+        assertThatThrownBy(() -> ImageLoader.decode(file, "lossy.webp"))
+                .isInstanceOf(InputException.class)
+                .hasMessageStartingWith("lossy.webp: is damaged or cut off (")
+                .hasMessageContaining(why)
+                .hasMessageEndingWith("; fetch or make the file again");
+    }
+
+    @Test
     void aSizeBeyondTheLimitIsRefusedBeforeDecoding() {
         byte[] png = write(picture(BufferedImage.TYPE_INT_RGB), "png");
         assertThat(ImageLoader.decode(png, "", 2000).width()).isEqualTo(50);
