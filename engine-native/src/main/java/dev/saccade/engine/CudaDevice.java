@@ -328,6 +328,12 @@ public final class CudaDevice implements Device {
     }
 
     @Override
+    public void upload(UploadSource source, long bytes, DeviceBuffer target, long targetOffset) {
+        context.enterUnrecorded("an upload");
+        staging.upload(source, bytes, target.address(this, targetOffset, bytes));
+    }
+
+    @Override
     public void download(DeviceBuffer source, long sourceOffset, MemorySegment target) {
         context.enterUnrecorded("a download");
         long address = source.address(this, sourceOffset, target.byteSize());
@@ -398,6 +404,7 @@ public final class CudaDevice implements Device {
             return;
         }
         context.requireOwner();
+        staging.close();
         CudaDriver driver = context.driver;
         int _ = driver.cuStreamSynchronize(stream.handle());
         int _ = driver.cuMemFree(faultAddress);

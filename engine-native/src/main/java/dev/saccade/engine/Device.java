@@ -23,6 +23,11 @@ public sealed interface Device extends AutoCloseable permits HostDevice, CudaDev
     /// returns, `source` may be changed, unless it lies in a [PinnedBuffer].
     void upload(MemorySegment source, DeviceBuffer target, long targetOffset);
 
+    /// Fills `bytes` bytes of `target` from byte `targetOffset` on with what `source` gives, read
+    /// by several threads. When this returns or throws, `source` is not read any more; after an
+    /// exception of `source`, which is rethrown, the contents of that range are undefined.
+    void upload(UploadSource source, long bytes, DeviceBuffer target, long targetOffset);
+
     /// Copies bytes from `sourceOffset` of `source` on into all of `target` (host memory); waits
     /// for the device first.
     void download(DeviceBuffer source, long sourceOffset, MemorySegment target);

@@ -19,6 +19,9 @@ public final class HostDevice implements Device {
         void run(int worker, int begin, int end);
     }
 
+    /// What a worker reads at once of an upload's source: it stays in the worker's own cache.
+    private static final long READ_BYTES = 1 << 20;
+
     private final WorkerPool pool;
     private final BlockCache cache = new BlockCache();
     private final DeviceBuffer[] scratch;
@@ -138,6 +141,19 @@ public final class HostDevice implements Device {
     @Override
     public void upload(MemorySegment source, DeviceBuffer target, long targetOffset) {
         segment(target, targetOffset, source.byteSize()).copyFrom(source);
+    }
+
+    @Override
+    public void upload(UploadSource source, long bytes, DeviceBuffer target, long targetOffset) {
+        MemorySegment whole = segment(target, targetOffset, bytes);
+        run(
+                Math.toIntExact(Math.ceilDiv(bytes, READ_BYTES)),
+                (_, begin, end) -> {
+                    for (int i = begin; i < end; i++) {
+                        long from = i * READ_BYTES;
+                        source.read(from, whole.asSlice(from, Math.min(READ_BYTES, bytes - from)));
+                    }
+                });
     }
 
     @Override

@@ -1,11 +1,15 @@
 package dev.saccade.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
@@ -192,6 +196,80 @@ class CudaMemoryTest {
             assertThat(fake.calls("cuMemcpyHtoDAsync_v2")).isEqualTo(10);
             assertThat(fake.calls("cuStreamSynchronize")).isZero();
             assertThat(fake.get("queued")).isPositive(); // the last chunks are still on their way
+        }
+    }
+
+    /// Sizes around a part, a chunk and the ring, between ordinary uploads that share the chunks.
+    @Test
+    void sourcesAreReadByOtherThreadsAndArriveInOrder() {
+        long chunk = CudaStaging.CHUNK_BYTES;
+        long part = CudaStaging.FILL_BYTES;
+        Thread owner = Thread.currentThread();
+        for (long bytes :
+                new long[] {0, 1, part, part + 1, chunk - 3, chunk, chunk + 5, 20 * chunk + 7}) {
+            try (DeviceBuffer target = device.allocate(bytes + 200)) {
+                device.fill(target, 0, bytes + 200, (byte) 0x55);
+                device.upload(MemorySegment.ofArray(new byte[] {1, 2, 3}), target, 0);
+                device.upload(
+                        (offset, into) -> {
+                            assertThat(offset % UploadSource.ALIGNMENT).isZero();
+                            assertThat(Thread.currentThread() == owner).isEqualTo(bytes <= part);
+                            fillFrom(offset, into);
+                        },
+                        bytes,
+                        target,
+                        100);
+                device.upload(MemorySegment.ofArray(new byte[] {4, 5}), target, bytes + 100);
+                byte[] all = new byte[(int) bytes + 200];
+                device.download(target, 0, MemorySegment.ofArray(all));
+                byte[] expected = new byte[all.length];
+                Arrays.fill(expected, (byte) 0x55);
+                System.arraycopy(new byte[] {1, 2, 3}, 0, expected, 0, 3);
+                fillFrom(0, MemorySegment.ofArray(expected).asSlice(100, bytes));
+                System.arraycopy(new byte[] {4, 5}, 0, expected, (int) bytes + 100, 2);
+                assertThat(Arrays.mismatch(all, expected)).isEqualTo(-1);
+            }
+        }
+    }
+
+    private static void fillFrom(long offset, MemorySegment into) {
+        for (long i = 0; i < into.byteSize(); i++) {
+            into.set(
+                    ValueLayout.JAVA_BYTE, i, (byte) (((offset + i) * 0x9e3779b97f4a7c15L) >>> 56));
+        }
+    }
+
+    /// The exception comes when nobody writes to the ring any more, and the ring goes on working.
+    @Test
+    void aSourceThatFailsEndsTheUploadAlone() {
+        int bytes = 10 * CudaStaging.CHUNK_BYTES;
+        AtomicInteger reading = new AtomicInteger();
+        try (DeviceBuffer target = device.allocate(bytes)) {
+            assertThatThrownBy(() ->
+                            device.upload(
+                                    (offset, into) -> {
+                                        reading.incrementAndGet();
+                                        try {
+                                            if (offset == 5 * CudaStaging.FILL_BYTES) {
+                                                throw new InputException("file", "broke", "mend");
+                                            }
+                                            fillFrom(offset, into);
+                                        } finally {
+                                            reading.decrementAndGet();
+                                        }
+                                    },
+                                    bytes,
+                                    target,
+                                    0))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageContaining("broke");
+            assertThat(reading).hasValue(0);
+            device.upload((offset, into) -> fillFrom(offset, into), bytes, target, 0);
+            byte[] all = new byte[bytes];
+            device.download(target, 0, MemorySegment.ofArray(all));
+            byte[] expected = new byte[bytes];
+            fillFrom(0, MemorySegment.ofArray(expected));
+            assertThat(Arrays.mismatch(all, expected)).isEqualTo(-1);
         }
     }
 

@@ -268,7 +268,6 @@ public final class Checkpoint implements AutoCloseable {
         long done = 0;
         for (SafetensorsReader reader : readers) {
             List<Place> places = new ArrayList<>(byFile.getOrDefault(reader, List.of()));
-            reader.readInOrder();
             places.sort(
                     Comparator.comparingLong((Place place) -> place.tensor().entry().offset())
                             .thenComparingLong(Place::fromRow));

@@ -117,8 +117,8 @@ public final class VisionLanguageModel implements AutoCloseable {
     /// Reads a checkpoint folder: config.json and model.safetensors (or its shards with
     /// model.safetensors.index.json), in any [CheckpointLayout] of a model.
     ///
-    /// Weights go to the device as they are read; on the host, no more is held than the mapping of
-    /// the file that is being read and a few buffers.
+    /// Weights go to the device as they are read; on the host, no more is held than a few buffers
+    /// of a megabyte for each thread that reads.
     ///
     /// @param type of parameters and activations; weights of another type are rounded to it
     /// @throws dev.saccade.engine.InputException when the device does not compute in `type`; or

@@ -1,6 +1,7 @@
 package dev.saccade.tensor;
 
 import dev.saccade.engine.InputException;
+import dev.saccade.engine.UploadSource;
 import dev.saccade.kernels.DType;
 import java.io.IOException;
 import java.io.OutputStream;
@@ -23,6 +24,7 @@ import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.SequencedMap;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -32,8 +34,9 @@ import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// A safetensors file, memory-mapped. The whole header is checked before anything is read: its
-/// length, its JSON, and that the tensors fill the file to the last byte without gap or overlap.
+/// A safetensors file, memory-mapped for its header and for whoever copies it, and read into
+/// devices by several threads. The whole header is checked before anything is read: its length, its
+/// JSON, and that the tensors fill the file to the last byte without gap or overlap.
 ///
 /// Source: the format's description in the repository huggingface/safetensors.
 public final class SafetensorsReader implements AutoCloseable {
@@ -63,15 +66,15 @@ public final class SafetensorsReader implements AutoCloseable {
                     .build();
 
     private final Path file;
+    private final FileChannel channel;
     private final Arena arena;
     private final MemorySegment memory;
     private final SequencedMap<String, Entry> entries = new LinkedHashMap<>();
     private final Map<String, String> metadata = new TreeMap<>();
 
-    private @Nullable ReadAhead readAhead;
-
-    private SafetensorsReader(Path file, Arena arena, MemorySegment memory) {
+    private SafetensorsReader(Path file, FileChannel channel, Arena arena, MemorySegment memory) {
         this.file = file;
+        this.channel = channel;
         this.arena = arena;
         this.memory = memory;
     }
@@ -86,11 +89,13 @@ public final class SafetensorsReader implements AutoCloseable {
                     file.toString(), "is a folder", "give the safetensors file in it");
         }
         Arena arena = Arena.ofShared();
+        FileChannel channel = null;
         boolean kept = false;
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+        try {
+            channel = FileChannel.open(file, StandardOpenOption.READ);
             MemorySegment memory =
                     channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
-            SafetensorsReader reader = new SafetensorsReader(file, arena, memory);
+            SafetensorsReader reader = new SafetensorsReader(file, channel, arena, memory);
             reader.readHeader();
             kept = true;
             return reader;
@@ -100,11 +105,27 @@ public final class SafetensorsReader implements AutoCloseable {
             throw new InputException(
                     file.toString(), "may not be read", "change its permissions", e);
         } catch (IOException e) {
-            throw new InputException(
-                    file.toString(), "can't be read (" + e.getMessage() + ")", AGAIN, e);
+            throw unreadable(file, e);
         } finally {
             if (!kept) {
                 arena.close();
+                closeQuietly(channel);
+            }
+        }
+    }
+
+    private static InputException unreadable(Path file, IOException e) {
+        return new InputException(
+                file.toString(), "can't be read (" + e.getMessage() + ")", AGAIN, e);
+    }
+
+    /// A file that was only read loses nothing when its closing fails.
+    private static void closeQuietly(@Nullable FileChannel channel) {
+        if (channel != null) {
+            try {
+                channel.close();
+            } catch (IOException _) {
+                // nothing to do
             }
         }
     }
@@ -363,22 +384,13 @@ public final class SafetensorsReader implements AutoCloseable {
         }
     }
 
-    /// Says that the tensors will be read in the order of their data: the file is then brought into
-    /// memory ahead of [#read] and [#readRows], by a few hundred megabytes.
-    public void readInOrder() {
-        if (readAhead == null) {
-            readAhead = new ReadAhead(memory);
-        }
-    }
-
     /// Copies a tensor to the device. F64, F32, F16 and BF16 are converted into each other where
     /// the target's type is another one, rounded to nearest even.
     ///
     /// @throws InputException when the file has no such tensor, or its shape or type doesn't fit
     public void read(String name, Tensor target) {
         require(name, target);
-        upload(bytes(name), find(name).dtype(), target);
-        reached(find(name).offset() + find(name).bytes());
+        upload(find(name).dtype(), find(name).offset(), target);
     }
 
     /// Copies rows of a tensor to the device, from `fromRow` on as many as `target` has, converted
@@ -388,24 +400,34 @@ public final class SafetensorsReader implements AutoCloseable {
     /// @throws IndexOutOfBoundsException when it has not so many rows
     public void readRows(String name, long fromRow, Tensor target) {
         requireType(name, target);
-        long rows = target.shape().dim(0);
         Entry entry = find(name);
-        upload(rows(name, fromRow, rows), entry.dtype(), target);
-        reached(entry.offset() + rowsOf(entry, fromRow + rows));
+        Objects.checkFromIndexSize(fromRow, target.shape().dim(0), entry.shape().dim(0));
+        upload(entry.dtype(), entry.offset() + rowsOf(entry, fromRow), target);
     }
 
-    private void reached(long offset) {
-        if (readAhead != null) {
-            readAhead.reached(offset);
-        }
+    /// Reads the file where the device wants its bytes. The mapping isn't used for that: a page
+    /// fault for each 4 KB takes longer than the copy.
+    private void upload(String dtype, long start, Tensor target) {
+        UploadSource bytes = (offset, part) -> readFully(start + offset, part);
+        DType type = target.dtype();
+        target.device()
+                .upload(
+                        dtype.equals(type.name()) ? bytes : new StoredElements(bytes, dtype, type),
+                        target.span().bytes(),
+                        target.span().buffer(),
+                        target.span().offset() * type.bytes());
     }
 
-    private static void upload(MemorySegment source, String dtype, Tensor target) {
-        if (dtype.equals(target.dtype().name())) {
-            long start = target.span().offset() * target.dtype().bytes();
-            target.device().upload(source, target.span().buffer(), start);
-        } else {
-            HostFloats.convert(source, dtype, target.span());
+    private void readFully(long position, MemorySegment part) {
+        ByteBuffer buffer = part.asByteBuffer();
+        try {
+            while (buffer.hasRemaining()) {
+                if (channel.read(buffer, position + buffer.position()) < 0) {
+                    throw bad("ends before byte " + (position + part.byteSize()));
+                }
+            }
+        } catch (IOException e) {
+            throw unreadable(file, e);
         }
     }
 
@@ -446,10 +468,8 @@ public final class SafetensorsReader implements AutoCloseable {
     @Override
     public void close() {
         if (arena.scope().isAlive()) {
-            if (readAhead != null) {
-                readAhead.close();
-            }
             arena.close();
+            closeQuietly(channel);
         }
     }
 }

@@ -121,9 +121,8 @@ public final class Tensor {
             case F32 -> download(MemorySegment.ofArray(values));
             case BF16, F16 -> {
                 short[] halves = new short[values.length];
-                MemorySegment bits = MemorySegment.ofArray(halves);
-                download(bits);
-                HostFloats.decode(bits, dtype().name(), values);
+                download(MemorySegment.ofArray(halves));
+                HostFloats.decode(halves, dtype(), values);
             }
             default ->
                     throw new IllegalStateException("a tensor of " + dtype() + " read as floats");

@@ -2,6 +2,7 @@ package dev.saccade.tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
@@ -425,35 +426,130 @@ final class SafetensorsTest {
                 .containsOnlyKeys(folder.resolve("model.safetensors"));
     }
 
-    /// Over more bytes than it runs ahead, in order and with a jump, and closed in the middle.
+    /// Every BF16 and F16 number, and F32 numbers around each rounding of BF16, NaNs among them; in
+    /// pieces for several workers, with an odd rest.
     @Test
-    void readingInOrderGivesTheSameBytes() throws IOException {
-        long elements = ReadAhead.LEAD_BYTES / 2;
-        StringBuilder header = new StringBuilder("{");
-        for (int i = 0; i < 4; i++) {
-            header.append(i == 0 ? "" : ",")
-                    .append(
-                            "\"t%d\":{\"dtype\":\"U8\",\"shape\":[%d],\"data_offsets\":[%d,%d]}"
-                                    .formatted(i, elements, i * elements, (i + 1) * elements));
+    void conversionByAllWorkersGivesTheBitsOfEachElementAlone() throws IOException {
+        int count = 5 * 65_536 + 7;
+        byte[] half = new byte[2 * count];
+        byte[] single = new byte[4 * count];
+        ByteBuffer halves = ByteBuffer.wrap(half).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer singles = ByteBuffer.wrap(single).order(ByteOrder.LITTLE_ENDIAN);
+        int[] low = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+        for (int i = 0; i < count; i++) {
+            halves.putShort((short) i);
+            singles.putInt((i << 16) | low[i / 65_536]);
         }
-        Path file = file(header.append('}').toString(), 0);
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
-            long size = 8L + header.length() + 4 * elements;
-            channel.write(ByteBuffer.wrap(new byte[] {7, 9}), size - 2);
+        int[] fromBrain = new int[count];
+        int[] fromHalf = new int[count];
+        short[] toBrain = new short[count];
+        short[] toHalf = new short[count];
+        for (int i = 0; i < count; i++) {
+            fromBrain[i] = i << 16;
+            fromHalf[i] = Float.floatToRawIntBits(Float.float16ToFloat((short) i));
+            int bits = singles.getInt(4 * i);
+            boolean nan = (bits & 0x7fffffff) > 0x7f800000;
+            int rounded = (bits & 0xffff) > 0x8000 || (bits & 0x1ffff) == 0x18000 ? 1 : 0;
+            toBrain[i] = (short) (nan ? (bits >>> 16) | 0x40 : (bits >>> 16) + rounded);
+            toHalf[i] = Float.floatToFloat16(Float.intBitsToFloat(bits));
         }
-        try (Tape memory = Tape.inference(Kernels.of(device));
-                SafetensorsReader reader = SafetensorsReader.open(file)) {
-            Tensor target = memory.empty(DType.U8, elements);
-            reader.readInOrder();
-            for (int i = 0; i < 4; i++) {
-                reader.read("t" + i, target);
+        try (HostDevice several = HostDevice.open(3);
+                Tape wide = Tape.inference(Kernels.of(several))) {
+            for (Tape each : new Tape[] {tape, wide}) {
+                assertThat(read(each, "BF16", half, count, DType.F32)).isEqualTo(bytes(fromBrain));
+                assertThat(read(each, "F16", half, count, DType.F32)).isEqualTo(bytes(fromHalf));
+                assertThat(read(each, "F32", single, count, DType.BF16)).isEqualTo(bytes(toBrain));
+                assertThat(read(each, "F32", single, count, DType.F16)).isEqualTo(bytes(toHalf));
+                assertThat(read(each, "F32", single, count, DType.F32)).isEqualTo(single);
             }
-            byte[] last = new byte[2];
-            device.download(target.span().buffer(), elements - 2, MemorySegment.ofArray(last));
-            assertThat(last).containsExactly(7, 9);
         }
+    }
+
+    private static byte[] bytes(int[] values) {
+        return MemorySegment.ofArray(values).toArray(ValueLayout.JAVA_BYTE);
+    }
+
+    private static byte[] bytes(short[] values) {
+        return MemorySegment.ofArray(values).toArray(ValueLayout.JAVA_BYTE);
+    }
+
+    /// Reads a file of one tensor into the middle of another.
+    private byte[] read(Tape on, String stored, byte[] data, int count, DType type)
+            throws IOException {
+        String header =
+                "{\"x\":{\"dtype\":\"%s\",\"shape\":[%d],\"data_offsets\":[0,%d]}}"
+                        .formatted(stored, count, data.length);
+        Path file = file(header, 0);
+        Files.write(file, data, StandardOpenOption.APPEND);
+        Tensor target = on.empty(type, count + 3);
         try (SafetensorsReader reader = SafetensorsReader.open(file)) {
-            reader.readInOrder();
+            reader.read("x", target.slice(1, count));
+        }
+        byte[] bits = new byte[count * type.bytes()];
+        on.kernels()
+                .device()
+                .download(target.span().buffer(), type.bytes(), MemorySegment.ofArray(bits));
+        return bits;
+    }
+
+    /// What a process holds while it reads a gigabyte into a few megabytes: its own memory and the
+    /// mapping's pages stay far below what was read.
+    @Test
+    void readingHoldsNoMoreThanAFewPieces() throws IOException {
+        Path status = Path.of("/proc/self/status");
+        assumeTrue(Files.isReadable(status), "this system doesn't say what a process holds");
+        int rows = 256;
+        long width = 1L << 21;
+        String header =
+                "{\"x\":{\"dtype\":\"BF16\",\"shape\":[%d,%d],\"data_offsets\":[0,%d]}}"
+                        .formatted(rows, width, 2L * rows * width);
+        Path file = file(header, 0);
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
+            // A hole: the file takes no room, and reading it is reading.
+            channel.write(
+                    ByteBuffer.wrap(new byte[] {0, 0x40}),
+                    8L + header.length() + 2L * rows * width - 2);
+        }
+        try (HostDevice several = HostDevice.open(4);
+                Tape memory = Tape.inference(Kernels.of(several));
+                SafetensorsReader reader = SafetensorsReader.open(file)) {
+            Tensor target = memory.empty(DType.F32, 4, width);
+            reader.readRows("x", 0, target);
+            long own = kilobytes(status, "RssAnon:");
+            long mapped = kilobytes(status, "RssFile:");
+            for (int row = 0; row < rows; row += 4) {
+                reader.readRows("x", row, target);
+            }
+            assertThat(kilobytes(status, "RssFile:") - mapped).isLessThan(64 << 10);
+            assertThat(kilobytes(status, "RssAnon:") - own).isLessThan(256 << 10);
+            float[] last = target.toFloats();
+            assertThat(last[last.length - 1]).isEqualTo(2);
+            assertThat(last[last.length - 2]).isZero();
+        }
+    }
+
+    private static long kilobytes(Path status, String key) throws IOException {
+        for (String line : Files.readAllLines(status)) {
+            if (line.startsWith(key)) {
+                return Long.parseLong(line.replaceAll("\\D", ""));
+            }
+        }
+        throw new AssertionError(key);
+    }
+
+    /// Refused in one line, not by a signal in the middle of a copy.
+    @Test
+    void aFileThatBecomesShorterIsNamed() throws IOException {
+        String header = "{\"x\":{\"dtype\":\"F32\",\"shape\":[4096],\"data_offsets\":[0,16384]}}";
+        Path file = file(header, 16_384);
+        try (SafetensorsReader reader = SafetensorsReader.open(file)) {
+            try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
+                channel.truncate(9_000);
+            }
+            Tensor target = tape.zeros(4096);
+            assertThatThrownBy(() -> reader.read("x", target))
+                    .isInstanceOf(InputException.class)
+                    .hasMessageContaining(file + ": ends before byte");
         }
     }
 
