@@ -304,28 +304,28 @@ __device__ __forceinline__ void backward(
 // Without a set: `set` and `mass` are null.
 extern "C" __global__ void __launch_bounds__(THREADS) entropy_forward_warp(
     int rows, int vocab, float inverse, const float* logits, const int* targets, const uint8_t* banned,
-    const uint8_t* set, float* log_prob, float* entropy, float* lse, float* mass, int* fault) {
+    float* log_prob, float* entropy, float* lse, int* fault, const uint8_t* set, float* mass) {
   forward_warp<false>(
       rows, vocab, inverse, logits, targets, banned, set, Results{log_prob, entropy, lse, mass, fault});
 }
 
 extern "C" __global__ void __launch_bounds__(CHUNK_THREADS, 3) entropy_forward_block(
     int vocab, float inverse, const float* logits, const int* targets, const uint8_t* banned,
-    const uint8_t* set, float* log_prob, float* entropy, float* lse, float* mass, int* fault) {
+    float* log_prob, float* entropy, float* lse, int* fault, const uint8_t* set, float* mass) {
   forward_block<false>(
       vocab, inverse, logits, targets, banned, set, Results{log_prob, entropy, lse, mass, fault});
 }
 
 extern "C" __global__ void __launch_bounds__(CHUNK_THREADS, 3) entropy_forward_chunks(
-    int vocab, float inverse, const float* logits, const uint8_t* banned, const uint8_t* set,
-    float4* parts) {
+    int vocab, float inverse, const float* logits, const uint8_t* banned, float4* parts,
+    const uint8_t* set) {
   forward_chunks<false>(vocab, inverse, logits, banned, set, parts);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) entropy_forward_merge(
     int rows, int vocab, float inverse, const float* logits, const int* targets, const uint8_t* banned,
-    int chunks, const float4* parts, float* log_prob, float* entropy, float* lse, float* mass,
-    int* fault) {
+    int chunks, const float4* parts, float* log_prob, float* entropy, float* lse, int* fault,
+    float* mass) {
   forward_merge<false>(
       rows, vocab, inverse, logits, targets, banned, chunks, parts,
       Results{log_prob, entropy, lse, mass, fault});
@@ -334,28 +334,28 @@ extern "C" __global__ void __launch_bounds__(THREADS) entropy_forward_merge(
 // With one.
 extern "C" __global__ void __launch_bounds__(THREADS) entropy_forward_warp_mass(
     int rows, int vocab, float inverse, const float* logits, const int* targets, const uint8_t* banned,
-    const uint8_t* set, float* log_prob, float* entropy, float* lse, float* mass, int* fault) {
+    float* log_prob, float* entropy, float* lse, int* fault, const uint8_t* set, float* mass) {
   forward_warp<true>(
       rows, vocab, inverse, logits, targets, banned, set, Results{log_prob, entropy, lse, mass, fault});
 }
 
 extern "C" __global__ void __launch_bounds__(CHUNK_THREADS, 3) entropy_forward_block_mass(
     int vocab, float inverse, const float* logits, const int* targets, const uint8_t* banned,
-    const uint8_t* set, float* log_prob, float* entropy, float* lse, float* mass, int* fault) {
+    float* log_prob, float* entropy, float* lse, int* fault, const uint8_t* set, float* mass) {
   forward_block<true>(
       vocab, inverse, logits, targets, banned, set, Results{log_prob, entropy, lse, mass, fault});
 }
 
 extern "C" __global__ void __launch_bounds__(CHUNK_THREADS, 3) entropy_forward_chunks_mass(
-    int vocab, float inverse, const float* logits, const uint8_t* banned, const uint8_t* set,
-    float4* parts) {
+    int vocab, float inverse, const float* logits, const uint8_t* banned, float4* parts,
+    const uint8_t* set) {
   forward_chunks<true>(vocab, inverse, logits, banned, set, parts);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) entropy_forward_merge_mass(
     int rows, int vocab, float inverse, const float* logits, const int* targets, const uint8_t* banned,
-    int chunks, const float4* parts, float* log_prob, float* entropy, float* lse, float* mass,
-    int* fault) {
+    int chunks, const float4* parts, float* log_prob, float* entropy, float* lse, int* fault,
+    float* mass) {
   forward_merge<true>(
       rows, vocab, inverse, logits, targets, banned, chunks, parts,
       Results{log_prob, entropy, lse, mass, fault});

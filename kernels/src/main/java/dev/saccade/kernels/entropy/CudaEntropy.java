@@ -90,12 +90,12 @@ final class CudaEntropy implements Entropy {
                     .pointer(from)
                     .pointer(target)
                     .pointer(bans)
-                    .pointer(members)
                     .pointer(toLogProb)
                     .pointer(toEntropy)
                     .pointer(toLse)
-                    .pointer(toMass)
                     .pointer(device.faultAddress())
+                    .pointer(members)
+                    .pointer(toMass)
                     .launch(Math.ceilDiv(rows, ROWS_OF_BLOCK), THREADS);
         } else if (vocab <= CHUNK) {
             kernels.block
@@ -105,12 +105,12 @@ final class CudaEntropy implements Entropy {
                     .pointer(from)
                     .pointer(target)
                     .pointer(bans)
-                    .pointer(members)
                     .pointer(toLogProb)
                     .pointer(toEntropy)
                     .pointer(toLse)
-                    .pointer(toMass)
                     .pointer(device.faultAddress())
+                    .pointer(members)
+                    .pointer(toMass)
                     .launch(rows, CHUNK_THREADS);
         } else {
             int count = Math.ceilDiv(vocab, CHUNK);
@@ -121,8 +121,8 @@ final class CudaEntropy implements Entropy {
                         .float32(inverse)
                         .pointer(from)
                         .pointer(bans)
-                        .pointer(members)
                         .pointer(parts.address())
+                        .pointer(members)
                         .launch(rows, count, 1, CHUNK_THREADS, 0);
                 kernels.merge
                         .begin()
@@ -137,8 +137,8 @@ final class CudaEntropy implements Entropy {
                         .pointer(toLogProb)
                         .pointer(toEntropy)
                         .pointer(toLse)
-                        .pointer(toMass)
                         .pointer(device.faultAddress())
+                        .pointer(toMass)
                         .launch(Math.ceilDiv(rows, ROWS_OF_BLOCK), THREADS);
             }
         }

@@ -171,8 +171,9 @@ record HistogramChart(List<Double> edges, List<Row> rows, String note) {
                     Numbers.coordinate(column() - 2),
                     "height",
                     Numbers.coordinate(share * scale));
-            if (row.before() != null) {
-                double y = bottom - Row.share(row.before(), bin) * scale;
+            double was = row.before() == null ? 0 : Row.share(row.before(), bin);
+            if (was > 0) {
+                double y = bottom - was * scale;
                 html.empty(
                         "path",
                         "class",
