@@ -220,15 +220,23 @@ public final class VisionLanguageModel implements AutoCloseable {
 
     /// As [#bannedTokens()], with further tokens banned. Belongs to the tape.
     public Tensor bannedTokens(Tape tape, int[] further) {
-        byte[] banned = banned(config);
-        for (int token : further) {
-            if (token < 0 || token >= banned.length) {
+        return marked(tape, banned(config), further);
+    }
+
+    /// U8 [vocabSize]: 1 at some tokens, 0 at all others. Belongs to the tape.
+    public Tensor tokenSet(Tape tape, int[] tokens) {
+        return marked(tape, new byte[config.text().vocabSize()], tokens);
+    }
+
+    private static Tensor marked(Tape tape, byte[] marks, int[] tokens) {
+        for (int token : tokens) {
+            if (token < 0 || token >= marks.length) {
                 throw new IllegalArgumentException(
-                        "token %d of a vocabulary of %d".formatted(token, banned.length));
+                        "token %d of a vocabulary of %d".formatted(token, marks.length));
             }
-            banned[token] = 1;
+            marks[token] = 1;
         }
-        return tape.upload(banned, banned.length);
+        return tape.upload(marks, marks.length);
     }
 
     /// The head's weight [vocabSize, hiddenSize].

@@ -26,10 +26,8 @@ final class CudaEntropy implements Entropy {
     private static final int PART_BYTES = 16;
 
     private final CudaDevice device;
-    private final Kernel warp;
-    private final Kernel block;
-    private final Kernel chunks;
-    private final Kernel merge;
+    private final Forward forward;
+    private final Forward forwardWithMass;
     private final Kernel factors;
     private final Kernel backwardF32;
     private final Kernel backwardBf16;
@@ -37,13 +35,22 @@ final class CudaEntropy implements Entropy {
     CudaEntropy(CudaDevice device) {
         Program program = device.program("entropy/portable");
         this.device = device;
-        this.warp = program.kernel("entropy_forward_warp");
-        this.block = program.kernel("entropy_forward_block");
-        this.chunks = program.kernel("entropy_forward_chunks");
-        this.merge = program.kernel("entropy_forward_merge");
+        this.forward = Forward.of(program, "");
+        this.forwardWithMass = Forward.of(program, "_mass");
         this.factors = program.kernel("entropy_backward_factors");
         this.backwardF32 = program.kernel("entropy_backward_f32");
         this.backwardBf16 = program.kernel("entropy_backward_bf16");
+    }
+
+    /// The kernels of a forward pass. They take a set and its mass whether they know one or not.
+    private record Forward(Kernel warp, Kernel block, Kernel chunks, Kernel merge) {
+        static Forward of(Program program, String suffix) {
+            return new Forward(
+                    program.kernel("entropy_forward_warp" + suffix),
+                    program.kernel("entropy_forward_block" + suffix),
+                    program.kernel("entropy_forward_chunks" + suffix),
+                    program.kernel("entropy_forward_merge" + suffix));
+        }
     }
 
     @Override
@@ -56,20 +63,27 @@ final class CudaEntropy implements Entropy {
             @Nullable Span banned,
             Span logProb,
             @Nullable Span entropy,
-            @Nullable Span lse) {
+            @Nullable Span lse,
+            @Nullable Span set,
+            @Nullable Span mass) {
         HostEntropy.check(rows, vocab, temperature);
+        HostEntropy.checkSet(set, mass);
         long from = logits.require("logits", DType.F32, (long) rows * vocab);
         long target = targets.require("targets", DType.I32, rows);
         long bans = banned == null ? 0 : banned.require("banned", DType.U8, vocab);
         long toLogProb = logProb.require("logProb", DType.F32, rows);
         long toEntropy = entropy == null ? 0 : entropy.require("entropy", DType.F32, rows);
         long toLse = lse == null ? 0 : lse.require("lse", DType.F32, rows);
+        long members = set == null ? 0 : set.require("set", DType.U8, vocab);
+        long toMass = mass == null ? 0 : mass.require("mass", DType.F32, rows);
+        Forward kernels = mass == null ? forward : forwardWithMass;
         float inverse = 1f / temperature;
         if (rows == 0) {
             return;
         }
         if (vocab <= WARP_WORDS) {
-            warp.begin()
+            kernels.warp
+                    .begin()
                     .int32(rows)
                     .int32(vocab)
                     .float32(inverse)
@@ -80,9 +94,12 @@ final class CudaEntropy implements Entropy {
                     .pointer(toEntropy)
                     .pointer(toLse)
                     .pointer(device.faultAddress())
+                    .pointer(members)
+                    .pointer(toMass)
                     .launch(Math.ceilDiv(rows, ROWS_OF_BLOCK), THREADS);
         } else if (vocab <= CHUNK) {
-            block.begin()
+            kernels.block
+                    .begin()
                     .int32(vocab)
                     .float32(inverse)
                     .pointer(from)
@@ -92,18 +109,23 @@ final class CudaEntropy implements Entropy {
                     .pointer(toEntropy)
                     .pointer(toLse)
                     .pointer(device.faultAddress())
+                    .pointer(members)
+                    .pointer(toMass)
                     .launch(rows, CHUNK_THREADS);
         } else {
             int count = Math.ceilDiv(vocab, CHUNK);
             try (DeviceBuffer parts = device.allocate((long) PART_BYTES * rows * count)) {
-                chunks.begin()
+                kernels.chunks
+                        .begin()
                         .int32(vocab)
                         .float32(inverse)
                         .pointer(from)
                         .pointer(bans)
                         .pointer(parts.address())
+                        .pointer(members)
                         .launch(rows, count, 1, CHUNK_THREADS, 0);
-                merge.begin()
+                kernels.merge
+                        .begin()
                         .int32(rows)
                         .int32(vocab)
                         .float32(inverse)
@@ -116,6 +138,7 @@ final class CudaEntropy implements Entropy {
                         .pointer(toEntropy)
                         .pointer(toLse)
                         .pointer(device.faultAddress())
+                        .pointer(toMass)
                         .launch(Math.ceilDiv(rows, ROWS_OF_BLOCK), THREADS);
             }
         }

@@ -27,12 +27,45 @@ import org.jspecify.annotations.Nullable;
 /// vocabulary is an IllegalArgumentException; on CUDA it is reported at the next download or
 /// synchronisation, as an IndexOutOfBoundsException.
 ///
+/// **Mass of a set of words.** Where a set is asked for, the forward pass also gives the
+/// probability of drawing one of its words: `mass = sum over the set's allowed words of e^(z - m) /
+/// S`, its numerator added in the tree of S with 0 for the other words. So it lies in [0, 1], and
+/// is 1 to the bit where no word with probability is outside the set. It is 0 where no word is
+/// allowed, and NaN where the row's other results are. Asking for it changes no bit of them.
+///
 /// Types are the same on both devices: F32 everywhere. On CUDA `dLogits` may be BF16 instead.
 public interface Entropy {
 
     /// Forward. logits `[rows, vocab]` F32; targets `[rows]` I32; banned `[vocab]` U8, 1 = not
     /// allowed, null = all allowed; logProb, entropy, lse `[rows]` F32, of which entropy and lse
     /// may be null.
+    default void forward(
+            int rows,
+            int vocab,
+            float temperature,
+            Span logits,
+            Span targets,
+            @Nullable Span banned,
+            Span logProb,
+            @Nullable Span entropy,
+            @Nullable Span lse) {
+        forward(
+                rows,
+                vocab,
+                temperature,
+                logits,
+                targets,
+                banned,
+                logProb,
+                entropy,
+                lse,
+                null,
+                null);
+    }
+
+    /// Forward, with the mass of a set of words from the same pass. set `[vocab]` U8, not 0 = in
+    /// the set; mass `[rows]` F32; both or neither are null. The other operands are those of the
+    /// forward pass without a set.
     void forward(
             int rows,
             int vocab,
@@ -42,7 +75,9 @@ public interface Entropy {
             @Nullable Span banned,
             Span logProb,
             @Nullable Span entropy,
-            @Nullable Span lse);
+            @Nullable Span lse,
+            @Nullable Span set,
+            @Nullable Span mass);
 
     /// Backward to the logits: with upstream gradients dLogProb and dEntropy `[rows]` (null = 0),
     /// `dLogits[v] = (dLogProb ([v = target] - p_v) - dEntropy p_v (log p_v + entropy)) /

@@ -1,12 +1,15 @@
 package dev.saccade.kernels.entropy;
 
 import dev.saccade.engine.HostDevice;
+import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.AllowedWords;
 import dev.saccade.kernels.internal.Lanes;
 import dev.saccade.kernels.internal.VectorMath;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.stream.IntStream;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 import org.jspecify.annotations.Nullable;
@@ -21,6 +24,9 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Sums run over blocks of 4096 words in 16 interleaved partial sums; the blocks' partial sums are
 /// added in order and merged by [Lanes#tree(float[])] at the end of the row.
+///
+/// The mass of a set has the same tree as S, of which only the set's words are walked: all others
+/// would add 0.
 ///
 /// Special rows: where no word is allowed (or all logits are -infinity), logProb and lse are
 /// -infinity, the entropy is 0 and the gradient 0. Where the target is not allowed, logProb is
@@ -48,13 +54,18 @@ final class HostEntropy implements Entropy {
             @Nullable Span banned,
             Span logProb,
             @Nullable Span entropy,
-            @Nullable Span lse) {
+            @Nullable Span lse,
+            @Nullable Span set,
+            @Nullable Span mass) {
         check(rows, vocab, temperature);
+        checkSet(set, mass);
         long from = logits.require("logits", DType.F32, (long) rows * vocab);
         long target = targets.require("targets", DType.I32, rows);
         long toLogProb = logProb.require("logProb", DType.F32, rows);
         long toEntropy = entropy == null ? 0 : entropy.require("entropy", DType.F32, rows);
         long toLse = lse == null ? 0 : lse.require("lse", DType.F32, rows);
+        int[] members = set == null ? new int[0] : members(vocab, set);
+        long toMass = mass == null ? 0 : mass.require("mass", DType.F32, rows);
         checkTargets(rows, vocab, target);
         try (AllowedWords words = new AllowedWords(device, vocab, temperature, banned)) {
             overRows(
@@ -69,6 +80,7 @@ final class HostEntropy implements Entropy {
                             float rowLse = Float.NEGATIVE_INFINITY;
                             float rowLogProb = Float.NEGATIVE_INFINITY;
                             float rowEntropy = 0f;
+                            float rowMass = 0f;
                             if (max != Float.NEGATIVE_INFINITY || hasNan(words, at)) {
                                 sums(words, at, max, sum, weighted);
                                 float t = Lanes.tree(weighted);
@@ -79,6 +91,10 @@ final class HostEntropy implements Entropy {
                                 rowLse = max + logSum;
                                 rowLogProb = z - max - logSum;
                                 rowEntropy = logSum - t / s;
+                                if (toMass != 0) {
+                                    float inside = sumOf(words, at, max, members);
+                                    rowMass = Float.isNaN(t) ? Float.NaN : inside / s;
+                                }
                             }
                             Lanes.set(toLogProb + 4L * row, rowLogProb);
                             if (toEntropy != 0) {
@@ -86,6 +102,9 @@ final class HostEntropy implements Entropy {
                             }
                             if (toLse != 0) {
                                 Lanes.set(toLse + 4L * row, rowLse);
+                            }
+                            if (toMass != 0) {
+                                Lanes.set(toMass + 4L * row, rowMass);
                             }
                         }
                     });
@@ -197,6 +216,40 @@ final class HostEntropy implements Entropy {
         t.add(FloatVector.fromArray(Lanes.SPECIES, weighted, group)).intoArray(weighted, group);
     }
 
+    /// The sum of e^(z - m) over some words, in the tree of S.
+    ///
+    /// @param members the words in ascending order
+    private static float sumOf(AllowedWords words, long row, float max, int[] members) {
+        float[] sum = new float[Lanes.VIRTUAL];
+        float[] block = new float[Lanes.VIRTUAL];
+        int blockEnd = 0;
+        for (int word : members) {
+            if (word >= blockEnd) {
+                addTo(sum, block);
+                blockEnd = (word / BLOCK + 1) * BLOCK;
+            }
+            block[word % Lanes.VIRTUAL] += VectorMath.exp(words.scaledAt(row, word) - max);
+        }
+        addTo(sum, block);
+        return Lanes.tree(sum);
+    }
+
+    /// Adds a block's partial sums to the row's and leaves zeros.
+    private static void addTo(float[] sum, float[] block) {
+        for (int lane = 0; lane < Lanes.VIRTUAL; lane++) {
+            sum[lane] += block[lane];
+            block[lane] = 0f;
+        }
+    }
+
+    /// The words of a set in ascending order.
+    private static int[] members(int vocab, Span set) {
+        long flags = set.require("set", DType.U8, vocab);
+        return IntStream.range(0, vocab)
+                .filter(word -> HostMemory.SPACE.get(ValueLayout.JAVA_BYTE, flags + word) != 0)
+                .toArray();
+    }
+
     /// `d` with 0 where its exponential is 0, so that -infinity times 0 does not arise.
     private static FloatVector finite(FloatVector d) {
         return d.blend(0f, d.compare(VectorOperators.LT, VectorMath.EXP_LOW));
@@ -246,6 +299,16 @@ final class HostEntropy implements Entropy {
             throw new IllegalArgumentException(
                     "entropy: %d rows, vocabulary of %d, temperature %s"
                             .formatted(rows, vocab, temperature));
+        }
+    }
+
+    /// A set's words and their mass are asked for together.
+    static void checkSet(@Nullable Span set, @Nullable Span mass) {
+        if ((set == null) != (mass == null)) {
+            throw new IllegalArgumentException(
+                    set == null
+                            ? "entropy: a mass without a set"
+                            : "entropy: a set without a mass");
         }
     }
 

@@ -328,6 +328,147 @@ class EntropyContractTest {
         }
     }
 
+    /// A forward pass with the mass of a set; its result and the mass.
+    private record WithMass(Result result, float[] mass) {
+        static WithMass of(Target target, Batch batch, int shift, byte[] set) {
+            try (Buffers buffers = target.open()) {
+                Span logProb = buffers.poison(batch.rows);
+                Span entropy = buffers.poison(batch.rows);
+                Span lse = buffers.poison(batch.rows);
+                Span mass = buffers.poison(batch.rows);
+                Entropy.on(buffers.device())
+                        .forward(
+                                batch.rows,
+                                batch.vocab,
+                                batch.temperature,
+                                shifted(buffers, shift, batch.logits),
+                                buffers.of(batch.targets),
+                                bans(buffers, batch),
+                                logProb,
+                                entropy,
+                                lse,
+                                buffers.of(set),
+                                mass);
+                return new WithMass(
+                        new Result(
+                                buffers.floats(logProb),
+                                buffers.floats(entropy),
+                                buffers.floats(lse)),
+                        buffers.floats(mass));
+            }
+        }
+    }
+
+    /// One word in `every` from `first` on.
+    private static byte[] everyWord(int vocab, int first, int every) {
+        byte[] set = new byte[vocab];
+        for (int word = first; word < vocab; word += every) {
+            set[word] = (byte) (1 + word % 3);
+        }
+        return set;
+    }
+
+    @ParameterizedTest
+    @MethodSource("sizes")
+    void theMassOfASetIsExactAndChangesNothingElse(
+            Target target, int rows, int vocab, float temperature, double size) {
+        Batch batch = Batch.random(rows, vocab, temperature, size);
+        Result plain = forward(target, batch, 0);
+        for (byte[] set : new byte[][] {everyWord(vocab, vocab / 2, 11), everyWord(vocab, 0, 2)}) {
+            WithMass with = WithMass.of(target, batch, 0, set);
+            assertThat(with.result.logProb).isEqualTo(plain.logProb);
+            assertThat(with.result.entropy).isEqualTo(plain.entropy);
+            assertThat(with.result.lse).isEqualTo(plain.lse);
+            for (int row = 0; row < rows; row++) {
+                double[] z = batch.scaled(row);
+                double lse = Exact.of(z, batch.targets[row]).lse;
+                double mass = 0;
+                for (int word = 0; word < vocab; word++) {
+                    mass += set[word] == 0 ? 0 : StrictMath.exp(z[word] - lse);
+                }
+                assertThat((double) with.mass[row]).isBetween(0.0, 1.0);
+                // Rounding of z - m, which grows with the logits' distance, is a factor of p.
+                near("mass", with.mass[row], mass, 2e-6);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void theMassHasTheSameBitsInAnyBatchAtAnyAddress(Target target) {
+        for (int vocab : new int[] {7, 136, 1000, 5003, 20_001}) {
+            Batch batch = Batch.random(11, vocab, 0.9f, 4);
+            byte[] set = everyWord(vocab, 2, 5);
+            float[] mass = WithMass.of(target, batch, 0, set).mass;
+            assertThat(WithMass.of(target, batch, 3, set).mass).isEqualTo(mass);
+            for (int row = 0; row < 11; row += 5) {
+                assertThat(WithMass.of(target, batch.only(row), 1, set).mass[0])
+                        .isEqualTo(mass[row]);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void massesOfEverythingAndOfNothing(Target target) {
+        for (int vocab : new int[] {1, 33, 700, 8191, 20_000}) {
+            Batch batch = Batch.random(3, vocab, 1, 4);
+            float[] ones = {1, 1, 1};
+            byte[] all = everyWord(vocab, 0, 1);
+            assertThat(WithMass.of(target, batch, 0, all).mass).isEqualTo(ones);
+            assertThat(WithMass.of(target, batch, 0, new byte[vocab]).mass).isEqualTo(new float[3]);
+            if (batch.banned != null) {
+                // A banned word carries nothing, and what is left are all words that do.
+                assertThat(WithMass.of(target, batch, 0, batch.banned).mass)
+                        .isEqualTo(new float[3]);
+                for (int word = 0; word < vocab; word++) {
+                    all[word] = (byte) (1 - batch.banned[word]);
+                }
+                assertThat(WithMass.of(target, batch, 0, all).mass).isEqualTo(ones);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void massesOfSpecialRows(Target target) {
+        for (int vocab : new int[] {8, 1200, 20_000}) {
+            float[] logits = new float[4 * vocab];
+            Arrays.fill(logits, 0, vocab, NONE); // no word
+            logits[vocab + 3] = Float.NaN;
+            logits[2 * vocab + 3] = Float.POSITIVE_INFINITY;
+            Arrays.fill(logits, 3 * vocab, 4 * vocab, NONE);
+            logits[3 * vocab + 1] = 5;
+            logits[3 * vocab + 2] = 5;
+            Batch batch = new Batch(4, vocab, 1, logits, new int[] {0, 0, 0, 7}, null);
+            float[] mass = WithMass.of(target, batch, 0, everyWord(vocab, 2, 4)).mass;
+            assertThat(mass[0]).isEqualTo(0f);
+            assertThat(mass[1]).isNaN();
+            assertThat(mass[2]).isNaN();
+            assertThat(mass[3]).isEqualTo(0.5f);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void aSetAndItsMassAreAskedForTogether(Target target) {
+        try (Buffers buffers = target.open()) {
+            Span floats = buffers.poison(3);
+            Span targets = buffers.of(new int[1]);
+            Entropy entropy = Entropy.on(buffers.device());
+            Span set = buffers.of(new byte[3]);
+            assertThatThrownBy(() ->
+                            entropy.forward(
+                                    1, 3, 1, floats, targets, null, floats, null, null, set, null))
+                    .hasMessageContaining("a set without a mass");
+            assertThatThrownBy(() ->
+                            entropy.forward(
+                                    1, 3, 1, floats, targets, null, floats, null, null, null,
+                                    floats))
+                    .hasMessageContaining("a mass without a set");
+        }
+    }
+
     static Stream<Arguments> gradientSizes() {
         return Stream.of(Target.CPU_F32, Target.CUDA_F32)
                 .flatMap(target ->

@@ -2,12 +2,15 @@ package dev.saccade.model.chat;
 
 import dev.saccade.model.tokenizer.Tokenizer;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /// Finds the tokens that open a turn of reasoning: "Wait", "Alternatively", "Hmm" (Skywork-R1V3
@@ -17,9 +20,9 @@ import org.jspecify.annotations.Nullable;
 /// whatever stands before and after it. So every way in which a tokenizer may cut it is found:
 /// "Wait", " wait", "Wait," as one token, or a word in several tokens. What counts is the token
 /// with the word's first letter: there the model chose the word. "await" and "waiting" are other
-/// words.
+/// words. Where several of the words begin at one place, the longest is meant.
 ///
-/// Immutable and safe to use from several threads.
+/// Safe to use from several threads; what it finds never changes.
 public final class CriticalTokens {
     /// The words that the report names.
     public static final List<String> DEFAULT_WORDS = List.of("Wait", "Alternatively", "Hmm");
@@ -45,10 +48,16 @@ public final class CriticalTokens {
                     "Ah",
                     "Any");
 
+    /// What a word may stand behind in one token with it.
+    private static final List<String> OPENERS = List.of("", " ", "\n", "(", "\"", "\u201c", "*");
+
     private final List<String> words;
     private final Tokenizer tokenizer;
     private final Pattern pattern;
     private final ConcurrentHashMap<Integer, byte[]> bytesOfId = new ConcurrentHashMap<>();
+
+    /// Filled when first asked for: the whole vocabulary is walked. Computed twice it is the same.
+    private volatile int @Nullable [] firstTokens;
 
     private CriticalTokens(List<String> words, Tokenizer tokenizer) {
         this.words = words;
@@ -56,6 +65,7 @@ public final class CriticalTokens {
         this.pattern =
                 Pattern.compile(
                         words.stream()
+                                .sorted(Comparator.comparingInt(String::length).reversed())
                                 .map(CriticalTokens::wholeWord)
                                 .collect(Collectors.joining("|")),
                         Pattern.CASE_INSENSITIVE | Pattern.UNICODE_CASE);
@@ -98,6 +108,60 @@ public final class CriticalTokens {
                 .filter(id -> !tokenizer.isSpecial(id))
                 .filter(id -> pattern.matcher(tokenizer.decode(new int[] {id})).find())
                 .toArray();
+    }
+
+    /// The tokens that open one of the words, in ascending order: the [#forms()], and of words that
+    /// the tokenizer cuts the token with the first letter. Words are tried in lower and upper case,
+    /// with a capital and as they are given, at the start of a line, behind a blank and behind
+    /// marks that open something.
+    ///
+    /// The probability of these tokens at a position is about that of a word's beginning there; it
+    /// is more by what other words begin with the same token ("alternating" as "alternatively"). A
+    /// token that holds only one character of a longer word says nothing about it, as "H" of "Hmm",
+    /// and is not among them.
+    public int[] firstTokens() {
+        int[] found = firstTokens;
+        if (found == null) {
+            found =
+                    IntStream.concat(
+                                    Arrays.stream(forms()),
+                                    words.stream()
+                                            .flatMap(CriticalTokens::spellings)
+                                            .flatMapToInt(this::openings))
+                            .distinct()
+                            .sorted()
+                            .toArray();
+            firstTokens = found;
+        }
+        return found.clone();
+    }
+
+    private static Stream<String> spellings(String word) {
+        String lower = word.toLowerCase(Locale.ROOT);
+        String first = word.substring(0, word.offsetByCodePoints(0, 1));
+        String capital =
+                first.toUpperCase(Locale.ROOT)
+                        + word.substring(first.length()).toLowerCase(Locale.ROOT);
+        return Stream.of(word, lower, capital, word.toUpperCase(Locale.ROOT))
+                .flatMap(spelling -> OPENERS.stream().map(opener -> opener + spelling));
+    }
+
+    /// The token that opens the word in a text, if it holds enough of it.
+    private IntStream openings(String text) {
+        int[] tokens = tokenizer.encode(text);
+        Spelling spelling = spell(tokens);
+        Matcher matcher = pattern.matcher(spelling.text);
+        if (!matcher.find()) {
+            return IntStream.empty();
+        }
+        int token = spelling.tokenOf[matcher.start()];
+        int end = matcher.start();
+        while (end < matcher.end() && spelling.tokenOf[end] == token) {
+            end++;
+        }
+        int held = Character.codePointCount(spelling.text, matcher.start(), end);
+        boolean enough = held > 1 || end == matcher.end();
+        return enough ? IntStream.of(tokens[token]) : IntStream.empty();
     }
 
     /// Writing systems without spaces between words have no whole words to ask for.

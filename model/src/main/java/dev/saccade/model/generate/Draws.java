@@ -11,9 +11,10 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
-/// The tokens drawn for some rows with their log-probabilities and entropies: one piece of device
-/// memory, which one download brings to the host. Beside it lies what drawing asks of each row:
-/// which token is forced, and which tokens its sequence has already.
+/// The tokens drawn for some rows with their log-probabilities, entropies and, where tokens are
+/// watched, those tokens' mass: one piece of device memory, which one download brings to the host.
+/// Beside it lies what drawing asks of each row: which token is forced, and which tokens its
+/// sequence has already.
 final class Draws {
     /// A row whose token is drawn.
     static final int FREE = -1;
@@ -32,8 +33,9 @@ final class Draws {
     Draws(Tape tape, VisionLanguageModel model, DrawRules rules, int rows, byte @Nullable [] seen) {
         this.rows = rows;
         this.rules = rules;
-        this.memory = tape.empty(DType.I32, 3, rows);
-        this.values = new int[3 * rows];
+        int kept = rules.watched() == null ? 3 : 4;
+        this.memory = tape.empty(DType.I32, kept, rows);
+        this.values = new int[kept * rows];
         this.seen =
                 seen == null ? null : tape.upload(seen, rows, model.config().text().vocabSize());
         this.forcedNow = new int[rows];
@@ -121,7 +123,9 @@ final class Draws {
                         model.bannedTokens().span(),
                         floats(1),
                         floats(2),
-                        null);
+                        null,
+                        rules.watched() == null ? null : rules.watched().span(),
+                        rules.watched() == null ? null : floats(3));
     }
 
     /// Brings what was drawn last to the host.
@@ -144,5 +148,10 @@ final class Draws {
     /// The entropy of the distribution that it was drawn from.
     float entropy(int row) {
         return Float.intBitsToFloat(values[2 * rows + row]);
+    }
+
+    /// The mass of the watched tokens in that distribution; NaN where none are watched.
+    float mass(int row) {
+        return rules.watched() == null ? Float.NaN : Float.intBitsToFloat(values[3 * rows + row]);
     }
 }

@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
 /// nothing else: not on the other requests, their order or the number of workers. The
 /// log-probabilities and entropies have the bits of [VisionLanguageModel#logProbs] over the same
 /// tokens at the same temperature, whatever filters, bans, penalties and guides had a part in
-/// choosing the tokens.
+/// choosing the tokens, and whatever tokens are watched.
 ///
 /// Requests are served in waves, in order. A wave takes as many requests as fit the memory bound,
 /// counting for each the keys and values of the wave's longest prompt plus
@@ -85,7 +85,11 @@ public final class Generator {
                     options.bannedTokens().length == 0
                             ? model.bannedTokens()
                             : model.bannedTokens(constants, options.bannedTokens());
-            DrawRules rules = new DrawRules(options, banned, guides != null);
+            Tensor watched =
+                    options.watchedTokens().length == 0
+                            ? null
+                            : model.tokenSet(constants, options.watchedTokens());
+            DrawRules rules = new DrawRules(options, banned, watched, guides != null);
             return generateWaves(requests, rules, guides, progress);
         }
     }

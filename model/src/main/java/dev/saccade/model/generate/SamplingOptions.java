@@ -4,7 +4,7 @@ import dev.saccade.kernels.sampling.Sampling;
 
 /// How completions are sampled. The filters come in the order of transformers: repetition penalty,
 /// temperature, top-k, top-p, min-p; see [Sampling]. None of them, nor `bannedTokens`, changes the
-/// log-probabilities and entropies that a completion reports: they are the model's.
+/// log-probabilities, entropies and masses that a completion reports: they are the model's.
 ///
 /// @param temperature divides the logits; 0 takes the most probable token, whose log-probability
 ///   and entropy are then given at temperature 1
@@ -16,6 +16,8 @@ import dev.saccade.kernels.sampling.Sampling;
 /// @param maxNewTokens the most tokens of a completion
 /// @param stopTokens a completion ends with the first of these
 /// @param bannedTokens are not drawn, besides those that the model never generates
+/// @param watchedTokens the probability of drawing one of these is kept at each token of a
+///   completion; empty = it is not computed. They change nothing else
 public record SamplingOptions(
         float temperature,
         int topK,
@@ -24,7 +26,8 @@ public record SamplingOptions(
         float repetitionPenalty,
         int maxNewTokens,
         int[] stopTokens,
-        int[] bannedTokens) {
+        int[] bannedTokens,
+        int[] watchedTokens) {
 
     /// @throws IllegalArgumentException when a number is out of its range
     public SamplingOptions {
@@ -47,10 +50,46 @@ public record SamplingOptions(
         }
     }
 
+    /// Options that watch no tokens.
+    public SamplingOptions(
+            float temperature,
+            int topK,
+            float topP,
+            float minP,
+            float repetitionPenalty,
+            int maxNewTokens,
+            int[] stopTokens,
+            int[] bannedTokens) {
+        this(
+                temperature,
+                topK,
+                topP,
+                minP,
+                repetitionPenalty,
+                maxNewTokens,
+                stopTokens,
+                bannedTokens,
+                new int[0]);
+    }
+
     /// Options without min-p, penalty and bans.
     public SamplingOptions(
             float temperature, int topK, float topP, int maxNewTokens, int[] stopTokens) {
         this(temperature, topK, topP, 0, 1, maxNewTokens, stopTokens, new int[0]);
+    }
+
+    /// These options, with the mass of some tokens kept.
+    public SamplingOptions watching(int[] tokens) {
+        return new SamplingOptions(
+                temperature,
+                topK,
+                topP,
+                minP,
+                repetitionPenalty,
+                maxNewTokens,
+                stopTokens,
+                bannedTokens,
+                tokens.clone());
     }
 
     /// Whether what a sequence has already changes what is drawn.

@@ -30,6 +30,7 @@ final class Wave {
     private final int[][] tokens;
     private final float[][] logProbs;
     private final float[][] entropies;
+    private final float[][] masses;
     private final int[] counts;
     private final int[] forced;
     private final @Nullable FinishReason[] reasons;
@@ -54,6 +55,7 @@ final class Wave {
         this.tokens = new int[count][16];
         this.logProbs = new float[count][16];
         this.entropies = new float[count][16];
+        this.masses = new float[count][16];
         this.counts = new int[count];
         this.reasons = new FinishReason[count];
         this.forced = new int[count];
@@ -139,6 +141,7 @@ final class Wave {
                             Arrays.copyOf(tokens[i], counts[i]),
                             Arrays.copyOf(logProbs[i], counts[i]),
                             Arrays.copyOf(entropies[i], counts[i]),
+                            Arrays.copyOf(masses[i], rules.watched() == null ? 0 : counts[i]),
                             reason));
         }
         return completions;
@@ -245,22 +248,25 @@ final class Wave {
     private void append(int[] batch, Draws draws) {
         for (int i = 0; i < batch.length; i++) {
             if (reasons[batch[i]] == null) {
-                append(batch[i], draws.token(i), draws.logProb(i), draws.entropy(i));
+                append(batch[i], draws, i);
                 drawn++;
             }
         }
     }
 
-    private void append(int request, int token, float logProb, float entropy) {
+    private void append(int request, Draws draws, int row) {
+        int token = draws.token(row);
         int index = counts[request]++;
         if (index == tokens[request].length) {
             tokens[request] = Arrays.copyOf(tokens[request], 2 * index);
             logProbs[request] = Arrays.copyOf(logProbs[request], 2 * index);
             entropies[request] = Arrays.copyOf(entropies[request], 2 * index);
+            masses[request] = Arrays.copyOf(masses[request], 2 * index);
         }
         tokens[request][index] = token;
-        logProbs[request][index] = logProb;
-        entropies[request][index] = entropy;
+        logProbs[request][index] = draws.logProb(row);
+        entropies[request][index] = draws.entropy(row);
+        masses[request][index] = draws.mass(row);
         Guide.Next next = guides == null ? Guide.Choice.DRAW : guides.get(request).follow(token);
         forced[request] = forced(next);
         if (options.stops(token)) {

@@ -7,6 +7,7 @@ import dev.saccade.model.tokenizer.TinyVocabulary;
 import dev.saccade.model.tokenizer.Tokenizer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -65,6 +66,29 @@ final class CriticalTokensTest {
         assertThat(marked(CriticalTokens.LONG_LIST, "But now, double-check it"))
                 .containsExactly("B", "n", "d");
         assertThat(marked(List.of("double-check", "check"), "recheck check")).hasSize(1);
+    }
+
+    @Test
+    void ofWordsThatBeginTogetherTheLongestIsMeant() {
+        assertThat(marked(List.of("But", "Wait", "But wait"), "but wait, wait, but x"))
+                .containsExactly("b", "w", "b");
+        assertThat(marked(List.of("Alternative", "Alternatively"), " alternatively"))
+                .containsExactly(" a");
+    }
+
+    @Test
+    void firstTokensAreWhatAWordMayOpenWith() {
+        List<String> first =
+                Arrays.stream(
+                                CriticalTokens.of(CriticalTokens.DEFAULT_WORDS, TOKENIZER)
+                                        .firstTokens())
+                        .mapToObj(TOKENIZER::token)
+                        .toList();
+        // "altern" opens a word that no token holds; "w" and "H" are too little of theirs.
+        assertThat(first).containsExactlyInAnyOrder("Wait", " Wait,", ". Hmm", "altern");
+        assertThat(CriticalTokens.of(List.of("a"), TOKENIZER).firstTokens())
+                .contains((int) 'a', (int) 'A');
+        assertThat(CriticalTokens.of(List.of("等等"), TOKENIZER).firstTokens()).isEmpty();
     }
 
     @Test

@@ -2,6 +2,7 @@ package dev.saccade.model.generate;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
@@ -23,6 +24,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Random;
 import java.util.Set;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -236,6 +238,47 @@ class GeneratorTest {
             assertSame(
                     new Generator(model, 1).generate(requests, options, forcing(20), Progress.NONE),
                     completions);
+        }
+    }
+
+    /// What is watched is kept beside the rest and changes none of it, however tokens are chosen.
+    @ParameterizedTest
+    @CsvSource({"1.0, 1.0", "0.0, 1.0", "0.8, 1.4"})
+    void theMassOfWatchedTokensIsKept(float temperature, float penalty) {
+        VisionLanguageConfig config = SmallModels.config(NormType.RMS_NORM);
+        SamplingOptions options =
+                new SamplingOptions(temperature, 0, 1, 0, penalty, 20, STOPS, new int[] {9});
+        List<Request> requests = requests(config, 12);
+        int[] everything = IntStream.range(0, config.text().vocabSize()).toArray();
+        try (VisionLanguageModel model = model(config, 31)) {
+            Generator generator = new Generator(model);
+            List<Completion> plain = generator.generate(requests, options, Progress.NONE);
+            assertThat(plain).allMatch(completion -> completion.masses().length == 0);
+            List<Completion> all =
+                    generator.generate(requests, options.watching(everything), Progress.NONE);
+            assertSame(all, plain);
+            for (Completion completion : all) {
+                assertThat(completion.masses()).hasSameSizeAs(completion.tokens());
+                assertThat(completion.masses()).containsOnly(1f);
+            }
+            // Each token that was drawn, watched alone, has its own probability as its mass.
+            Completion first = plain.getFirst();
+            for (int token : Arrays.stream(first.tokens()).distinct().toArray()) {
+                SamplingOptions watching = options.watching(new int[] {token});
+                List<Completion> watched = generator.generate(requests, watching, Progress.NONE);
+                assertSame(watched, plain);
+                for (int i = 0; i < first.tokens().length; i++) {
+                    if (first.tokens()[i] == token) {
+                        assertThat((double) watched.getFirst().masses()[i])
+                                .isCloseTo(Math.exp(first.logProbs()[i]), within(2e-6));
+                    }
+                }
+                List<Completion> alone =
+                        new Generator(model, 1).generate(requests, watching, Progress.NONE);
+                for (int i = 0; i < alone.size(); i++) {
+                    assertThat(alone.get(i).masses()).isEqualTo(watched.get(i).masses());
+                }
+            }
         }
     }
 

@@ -31,8 +31,6 @@ import tools.jackson.databind.json.JsonMapper;
 /// Accuracy of a checkpoint on a data set, by `data_source`, with the entropy of critical tokens.
 @Command(name = "eval", description = "Evaluate a checkpoint on a data set, by data source.")
 final class EvalCommand implements Callable<Integer> {
-    private static final double ENTROPY_THRESHOLD_NATS = 6.8;
-
     @Mixin HelpOption help = new HelpOption();
 
     @Mixin CommonOptions common = new CommonOptions();
@@ -119,9 +117,7 @@ final class EvalCommand implements Callable<Integer> {
                         256,
                         0);
         EntropyRecipe entropy =
-                new EntropyRecipe(
-                        critical.isEmpty() ? CriticalTokens.DEFAULT_WORDS : critical,
-                        ENTROPY_THRESHOLD_NATS);
+                EntropyRecipe.of(critical.isEmpty() ? CriticalTokens.DEFAULT_WORDS : critical);
         try (Device device = common.open(null);
                 VisionLanguageModel model =
                         VisionLanguageModel.load(
@@ -161,6 +157,8 @@ final class EvalCommand implements Callable<Integer> {
             facts.put("accuracy", evaluation.accuracy());
             facts.put("greedy_accuracy", evaluation.greedyAccuracy());
             facts.put("metrics", evaluation.metrics());
+            facts.put("histograms", evaluation.histograms());
+            facts.put("histogram_edges", EntropyRecipe.DEFAULT_HISTOGRAM_EDGES);
             out.println(JsonMapper.builder().build().writeValueAsString(facts));
             return;
         }

@@ -1,132 +1,212 @@
 package dev.saccade.rl.entropy;
 
 import dev.saccade.model.chat.CriticalTokens;
+import dev.saccade.model.generate.Completion;
+import dev.saccade.rl.recipe.EntropyRecipe;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.TreeMap;
 
-/// Adds up the entropies of sampled responses: over all tokens, and over the critical ones alone,
-/// by data source and by whether the answer was right.
+/// Adds up the entropies of sampled responses: over all tokens, over those where a critical token
+/// was emitted, and over those where one was possible; by data source and by whether the answer was
+/// right. All from what sampling kept.
 ///
-/// A token's entropy is that of the distribution it was sampled from, in nats. The mean of critical
-/// entropy is over all critical tokens of all responses, each token once. What is undefined, as the
-/// mean over no token, is left out of the metrics.
+/// A token's entropy is that of the distribution it was sampled from, in nats. A mean is over all
+/// tokens of a kind in all responses, each token once. A critical token was possible where the
+/// probability of drawing one that opens a critical word ([Completion#masses]) was above
+/// [EntropyRecipe#criticalMass], whatever was drawn. What is undefined, as the mean over no token,
+/// is left out of the metrics.
 public final class EntropyStatistics {
-    /// The width of the histogram's bins, in nats.
-    public static final double BIN_NATS = 0.25;
+    private static final String ALL = "entropy/";
+    private static final String CRITICAL = "entropy/critical/";
+    private static final String POSSIBLE = "entropy/critical_possible/";
 
-    /// How many bins there are: 0 to 12 nats. The last one also counts what is above.
-    public static final int BINS = 48;
-
-    private static final class Sums {
+    /// The tokens of one kind.
+    private final class Kind {
         double entropy;
         long tokens;
-        double criticalEntropy;
-        long criticalTokens;
+        long aboveThreshold;
         long responses;
-        long responsesWithCritical;
+        final long[] histogram = new long[edges.length];
+
+        void add(double value) {
+            entropy += value;
+            tokens++;
+            if (value > recipe.threshold()) {
+                aboveThreshold++;
+            }
+            histogram[bin(value)]++;
+        }
+
+        /// Adds those of one response.
+        void add(Kind response) {
+            entropy += response.entropy;
+            tokens += response.tokens;
+            aboveThreshold += response.aboveThreshold;
+            responses += response.tokens > 0 ? 1 : 0;
+            for (int bin = 0; bin < histogram.length; bin++) {
+                histogram[bin] += response.histogram[bin];
+            }
+        }
+
+        void putEntropies(Map<String, Double> metrics, String name, String part) {
+            if (tokens > 0) {
+                metrics.put(name + part + "mean", entropy / tokens);
+                metrics.put(
+                        name + "above_threshold/" + part + "share",
+                        (double) aboveThreshold / tokens);
+            }
+        }
+
+        void putCounts(Map<String, Double> metrics, String name, String part, long ofResponses) {
+            metrics.put(name + part + "count", (double) tokens);
+            if (ofResponses > 0) {
+                metrics.put(name + part + "share", (double) responses / ofResponses);
+            }
+        }
+    }
+
+    /// What some responses come to.
+    private final class Sums {
+        final Kind all = new Kind();
+        final Kind critical = new Kind();
+        final Kind possible = new Kind();
+        double mass;
+        long masses;
+        long responses;
+
+        void add(Sums response) {
+            all.add(response.all);
+            critical.add(response.critical);
+            possible.add(response.possible);
+            mass += response.mass;
+            masses += response.masses;
+            responses++;
+        }
 
         void put(Map<String, Double> metrics, String prefix, String part) {
-            if (tokens > 0) {
-                metrics.put(prefix + "entropy/" + part + "mean", entropy / tokens);
+            all.putEntropies(metrics, prefix + ALL, part);
+            critical.putEntropies(metrics, prefix + CRITICAL, part);
+            critical.putCounts(metrics, prefix + CRITICAL, part, responses);
+            if (masses > 0) {
+                possible.putEntropies(metrics, prefix + POSSIBLE, part);
+                possible.putCounts(metrics, prefix + POSSIBLE, part, responses);
+                metrics.put(prefix + "entropy/critical_mass/" + part + "mean", mass / masses);
             }
-            if (criticalTokens > 0) {
-                metrics.put(
-                        prefix + "entropy/critical/" + part + "mean",
-                        criticalEntropy / criticalTokens);
-            }
-            metrics.put(prefix + "entropy/critical/" + part + "count", (double) criticalTokens);
-            if (responses > 0) {
-                metrics.put(
-                        prefix + "entropy/critical/" + part + "share",
-                        (double) responsesWithCritical / responses);
+        }
+
+        void putHistograms(Map<String, long[]> histograms, String part) {
+            put(histograms, ALL + part, all);
+            put(histograms, CRITICAL + part, critical);
+            put(histograms, POSSIBLE + part, possible);
+        }
+
+        private void put(Map<String, long[]> histograms, String name, Kind kind) {
+            if (kind.tokens > 0) {
+                histograms.put(name + "histogram", kind.histogram.clone());
             }
         }
     }
 
     private final CriticalTokens critical;
-    private final double threshold;
-    private final Sums all = new Sums();
-    private final Sums correct = new Sums();
-    private final Sums incorrect = new Sums();
+    private final EntropyRecipe recipe;
+    private final double[] edges;
+    private final Sums all;
+    private final Sums correct;
+    private final Sums incorrect;
     private final Map<String, Sums> bySource = new TreeMap<>();
-    private final long[] histogram = new long[BINS];
-    private long aboveThreshold;
 
     /// Empty statistics.
     ///
-    /// @param threshold tokens above this entropy are counted, in nats; the report uses 6.8
-    public EntropyStatistics(CriticalTokens critical, double threshold) {
+    /// @param critical the recipe's critical tokens
+    public EntropyStatistics(CriticalTokens critical, EntropyRecipe recipe) {
         this.critical = critical;
-        this.threshold = threshold;
+        this.recipe = recipe;
+        this.edges = recipe.histogramEdges().stream().mapToDouble(Double::doubleValue).toArray();
+        this.all = new Sums();
+        this.correct = new Sums();
+        this.incorrect = new Sums();
     }
 
     /// Adds a response.
     ///
     /// @param isCorrect whether its answer was right
-    /// @param tokens its token ids
-    /// @param entropies their entropies in nats
-    public void add(String dataSource, boolean isCorrect, int[] tokens, float[] entropies) {
-        if (tokens.length != entropies.length) {
+    /// @param completion its tokens and their entropies; where it has masses, they are those of
+    ///   [CriticalTokens#firstTokens]
+    public void add(String dataSource, boolean isCorrect, Completion completion) {
+        int[] tokens = completion.tokens();
+        float[] entropies = completion.entropies();
+        float[] masses = completion.masses();
+        if (tokens.length != entropies.length
+                || (masses.length > 0 && masses.length != tokens.length)) {
             throw new IllegalArgumentException(
-                    tokens.length + " tokens, " + entropies.length + " entropies");
+                    "%d tokens, %d entropies, %d masses"
+                            .formatted(tokens.length, entropies.length, masses.length));
         }
         boolean[] marks = critical.mark(tokens);
         Sums response = new Sums();
-        response.responses = 1;
         for (int t = 0; t < tokens.length; t++) {
-            double entropy = entropies[t];
-            if (!Double.isFinite(entropy)) {
-                throw new IllegalArgumentException("the entropy of token " + t + " is " + entropy);
-            }
-            response.entropy += entropy;
-            response.tokens++;
+            double entropy = finite("entropy", t, entropies[t]);
+            response.all.add(entropy);
             if (marks[t]) {
-                response.criticalEntropy += entropy;
-                response.criticalTokens++;
-                response.responsesWithCritical = 1;
+                response.critical.add(entropy);
             }
-            if (entropy > threshold) {
-                aboveThreshold++;
+            if (masses.length > 0) {
+                double mass = finite("critical mass", t, masses[t]);
+                response.mass += mass;
+                response.masses++;
+                if (mass > recipe.criticalMass()) {
+                    response.possible.add(entropy);
+                }
             }
-            histogram[Math.clamp((long) (entropy / BIN_NATS), 0, BINS - 1)]++;
         }
-        addTo(all, response);
-        addTo(isCorrect ? correct : incorrect, response);
-        addTo(bySource.computeIfAbsent(dataSource, _ -> new Sums()), response);
+        all.add(response);
+        (isCorrect ? correct : incorrect).add(response);
+        bySource.computeIfAbsent(dataSource, _ -> new Sums()).add(response);
     }
 
-    private static void addTo(Sums sums, Sums response) {
-        sums.entropy += response.entropy;
-        sums.tokens += response.tokens;
-        sums.criticalEntropy += response.criticalEntropy;
-        sums.criticalTokens += response.criticalTokens;
-        sums.responses += response.responses;
-        sums.responsesWithCritical += response.responsesWithCritical;
+    private static double finite(String what, int token, double value) {
+        if (!Double.isFinite(value)) {
+            throw new IllegalArgumentException(
+                    "the %s of token %d is %s".formatted(what, token, value));
+        }
+        return value;
     }
 
-    /// Tokens by entropy: bin `i` counts those from `i` to `i + 1` times [#BIN_NATS].
-    public long[] histogram() {
-        return Arrays.copyOf(histogram, BINS);
+    /// The bin of an entropy. Rounding may leave one a little below 0: it is in the first bin.
+    private int bin(double entropy) {
+        int at = Arrays.binarySearch(edges, entropy);
+        return Math.max(0, at >= 0 ? at : -at - 2);
     }
 
-    /// The numbers by name: `entropy/mean`, `entropy/above_threshold/share`,
-    /// `entropy/critical/mean`, `.../count` (tokens) and `.../share` (of responses with one), and
-    /// each of these with `correct/`, `incorrect/` or `{data_source}/` before the last part.
+    /// The numbers by name, for X = nothing, `{data_source}/`, `correct/` and `incorrect/`:
+    /// `entropy/Xmean` and `entropy/above_threshold/Xshare` (of tokens); the same for
+    /// `entropy/critical/` and `entropy/critical_possible/`, with `Xcount` (tokens) and `Xshare`
+    /// (of responses with one); `entropy/critical_mass/Xmean`. Those of possible tokens and of the
+    /// mass are there where masses were kept.
     ///
     /// @param prefix comes before each name; may be empty
     public Map<String, Double> toMetrics(String prefix) {
         Map<String, Double> metrics = new LinkedHashMap<>();
         all.put(metrics, prefix, "");
-        if (all.tokens > 0) {
-            metrics.put(
-                    prefix + "entropy/above_threshold/share", (double) aboveThreshold / all.tokens);
-        }
         bySource.forEach((source, sums) -> sums.put(metrics, prefix, source + "/"));
         correct.put(metrics, prefix, "correct/");
         incorrect.put(metrics, prefix, "incorrect/");
         return metrics;
+    }
+
+    /// Tokens by entropy, for the same X: `entropy/Xhistogram`, `entropy/critical/Xhistogram` and
+    /// `entropy/critical_possible/Xhistogram`. Bin `i` counts the tokens from edge `i` of
+    /// [EntropyRecipe#histogramEdges] to below the next; the last one has no end. One without a
+    /// token is left out.
+    public Map<String, long[]> toHistograms() {
+        Map<String, long[]> histograms = new LinkedHashMap<>();
+        all.putHistograms(histograms, "");
+        bySource.forEach((source, sums) -> sums.putHistograms(histograms, source + "/"));
+        correct.putHistograms(histograms, "correct/");
+        incorrect.putHistograms(histograms, "incorrect/");
+        return histograms;
     }
 
     /// Spearman's rank correlation: Pearson's correlation of the ranks, where equal values share

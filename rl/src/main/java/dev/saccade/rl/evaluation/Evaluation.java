@@ -10,6 +10,8 @@ import java.util.Map;
 ///   [#ALL]
 /// @param greedyAccuracy the same for the most probable answers; empty when they were not asked for
 /// @param metrics everything that goes to the metrics, by name
+/// @param histograms counts of tokens by entropy, see
+///   [dev.saccade.rl.entropy.EntropyStatistics#toHistograms]
 /// @param meanEntropy the mean entropy of a response token in nats
 /// @param criticalEntropy the mean entropy where a critical token was emitted, in nats; NaN when
 ///   none was
@@ -21,6 +23,7 @@ public record Evaluation(
         Map<String, Double> accuracy,
         Map<String, Double> greedyAccuracy,
         Map<String, Double> metrics,
+        Map<String, long[]> histograms,
         double meanEntropy,
         double criticalEntropy,
         double criticalShare,

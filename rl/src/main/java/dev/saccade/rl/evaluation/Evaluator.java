@@ -110,13 +110,12 @@ public final class Evaluator {
                 sampled.stream().mapToDouble(r -> r.score().format()).average().orElse(0));
         metrics.put("val/response_length/mean", length);
         metrics.put("val/response_length/clip_ratio", clipped);
-        EntropyStatistics statistics = new EntropyStatistics(critical, entropy.threshold());
+        EntropyStatistics statistics = new EntropyStatistics(critical, entropy);
         for (Rollout rollout : sampled) {
             statistics.add(
                     rollout.row().dataSource(),
                     rollout.score().accuracy() > 0,
-                    rollout.completion().tokens(),
-                    rollout.completion().entropies());
+                    rollout.completion());
         }
         Map<String, Double> entropies = statistics.toMetrics("");
         metrics.putAll(entropies);
@@ -132,6 +131,7 @@ public final class Evaluator {
                 accuracy,
                 greedyAccuracy,
                 metrics,
+                statistics.toHistograms(),
                 entropies.getOrDefault("entropy/mean", Double.NaN),
                 entropies.getOrDefault("entropy/critical/mean", Double.NaN),
                 entropies.getOrDefault("entropy/critical/share", 0.0),
@@ -143,7 +143,8 @@ public final class Evaluator {
     private List<Rollout> answer(float temperature, int n, Map<String, Double> metrics) {
         SamplingOptions options =
                 new SamplingOptions(
-                        temperature, 0, 1, recipe.maxResponseLength(), encoder.stopTokens());
+                                temperature, 0, 1, recipe.maxResponseLength(), encoder.stopTokens())
+                        .watching(critical.firstTokens());
         List<Rollout> answers = new ArrayList<>(rows.size() * n);
         int failures = 0;
         for (int from = 0; from < rows.size(); from += recipe.batchSize()) {

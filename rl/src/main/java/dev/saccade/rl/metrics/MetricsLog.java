@@ -12,14 +12,15 @@ import java.util.Map;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /// A run's `metrics.jsonl`: one JSON object a line, written out line by line, so that whoever reads
 /// along sees whole lines and a killed run loses none.
 ///
 /// A line has `step` (counted over the run), `stage`, `stage_step`, `evaluation` (true in lines of
-/// evaluations, absent in others), `time` (seconds since the run began) and the metrics by name.
-/// What is not finite is `null`.
+/// evaluations, absent in others), `time` (seconds since the run began), the metrics by name and
+/// the histograms as lists of counts. What is not finite is `null`.
 public final class MetricsLog implements AutoCloseable {
     /// The name of the file in a run's folder.
     public static final String FILE_NAME = "metrics.jsonl";
@@ -90,15 +91,27 @@ public final class MetricsLog implements AutoCloseable {
     /// @param stageStep the step of the stage
     /// @param seconds since the run began
     /// @param metrics by name, written in their order
+    /// @param histograms counts by name, written behind the metrics
     public void training(
-            long step, String stage, int stageStep, double seconds, Map<String, Double> metrics) {
-        write(line(step, stage, stageStep), seconds, metrics);
+            long step,
+            String stage,
+            int stageStep,
+            double seconds,
+            Map<String, Double> metrics,
+            Map<String, long[]> histograms) {
+        write(line(step, stage, stageStep), seconds, metrics, histograms);
     }
 
     /// Writes an evaluation's line; the parameters are those of [#training].
     public void evaluation(
-            long step, String stage, int stageStep, double seconds, Map<String, Double> metrics) {
-        write(line(step, stage, stageStep).put("evaluation", true), seconds, metrics);
+            long step,
+            String stage,
+            int stageStep,
+            double seconds,
+            Map<String, Double> metrics,
+            Map<String, long[]> histograms) {
+        ObjectNode line = line(step, stage, stageStep).put("evaluation", true);
+        write(line, seconds, metrics, histograms);
     }
 
     private static ObjectNode line(long step, String stage, int stageStep) {
@@ -108,13 +121,23 @@ public final class MetricsLog implements AutoCloseable {
                 .put("stage_step", stageStep);
     }
 
-    private void write(ObjectNode line, double seconds, Map<String, Double> metrics) {
+    private void write(
+            ObjectNode line,
+            double seconds,
+            Map<String, Double> metrics,
+            Map<String, long[]> histograms) {
         line.put("time", seconds);
         metrics.forEach((name, value) -> {
             if (Double.isFinite(value)) {
                 line.put(name, value);
             } else {
                 line.putNull(name);
+            }
+        });
+        histograms.forEach((name, counts) -> {
+            ArrayNode list = line.putArray(name);
+            for (long count : counts) {
+                list.add(count);
             }
         });
         try {

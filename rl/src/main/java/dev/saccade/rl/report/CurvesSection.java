@@ -66,6 +66,10 @@ final class CurvesSection {
                 html.add(chart.draw(data, false));
             }
         }
+        HistogramChart histogram = HistogramChart.of(data);
+        if (!histogram.isEmpty()) {
+            html.add(histogram.draw());
+        }
         return html;
     }
 
@@ -86,6 +90,10 @@ final class CurvesSection {
                         untrainedNote(),
                         List.of(
                                 evaluatedTrained("critical tokens", 2, "entropy/critical/mean"),
+                                evaluatedTrained(
+                                        "critical token possible",
+                                        3,
+                                        "entropy/critical_possible/mean"),
                                 evaluatedTrained("all tokens", 1, "entropy/mean")),
                         true,
                         NUMBER),
@@ -95,6 +103,10 @@ final class CurvesSection {
                         "",
                         List.of(
                                 trained("critical tokens", 2, "entropy/critical/mean"),
+                                trained(
+                                        "critical token possible",
+                                        3,
+                                        "entropy/critical_possible/mean"),
                                 trained("all tokens", 1, "actor/entropy")),
                         true,
                         NUMBER),
@@ -105,6 +117,16 @@ final class CurvesSection {
                         List.of(
                                 trained("in training", 1, "entropy/critical/share"),
                                 evaluatedTrained("held-out rows", 2, "entropy/critical/share")),
+                        true,
+                        SHARE),
+                new LineChart(
+                        "critical-possible",
+                        "Responses where a critical token was possible",
+                        "",
+                        List.of(
+                                trained("in training", 1, "entropy/critical_possible/share"),
+                                evaluatedTrained(
+                                        "held-out rows", 2, "entropy/critical_possible/share")),
                         true,
                         SHARE),
                 new LineChart(

@@ -7,6 +7,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -155,9 +156,12 @@ final class RunReader {
                 file,
                 node -> {
                     Map<String, Double> values = new HashMap<>();
+                    Map<String, long[]> histograms = new HashMap<>();
                     for (Map.Entry<String, JsonNode> entry : node.properties()) {
                         if (entry.getValue().isNumber() && !NO_VALUES.contains(entry.getKey())) {
                             values.put(entry.getKey(), entry.getValue().asDouble(Double.NaN));
+                        } else if (entry.getValue().isArray()) {
+                            histograms.put(entry.getKey(), counts(entry.getValue()));
                         }
                     }
                     lines.add(
@@ -166,9 +170,16 @@ final class RunReader {
                                     node.path("stage").asString(""),
                                     node.path("evaluation").asBoolean(false),
                                     node.path("time").asDouble(Double.NaN),
-                                    values));
+                                    values,
+                                    histograms));
                 });
         return lines;
+    }
+
+    private static long[] counts(JsonNode list) {
+        long[] counts = new long[list.size()];
+        Arrays.setAll(counts, i -> Math.max(0, list.path(i).asLong(0)));
+        return counts;
     }
 
     /// A stage begins where the one before it ends.

@@ -10,8 +10,8 @@ import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// Writes rollouts as JSON lines, each token with its entropy, log-probability and whether it is
-/// critical.
+/// Writes rollouts as JSON lines, each token with its entropy, log-probability, whether it is
+/// critical, and how probable a critical one was in its place.
 public final class RolloutFile {
     private static final JsonMapper JSON = JsonMapper.builder().build();
 
@@ -72,6 +72,7 @@ public final class RolloutFile {
     private ArrayNode tokens(Rollout rollout) {
         int[] ids = rollout.completion().tokens();
         boolean[] marks = critical.mark(ids);
+        float[] masses = rollout.completion().masses();
         ArrayNode tokens = JSON.createArrayNode();
         for (int t = 0; t < ids.length; t++) {
             ObjectNode token = tokens.addObject();
@@ -80,6 +81,10 @@ public final class RolloutFile {
             token.put("lp", rounded(rollout.completion().logProbs()[t]));
             if (marks[t]) {
                 token.put("c", true);
+            }
+            double mass = masses.length == 0 ? 0 : rounded(masses[t]);
+            if (mass > 0) {
+                token.put("m", mass);
             }
         }
         return tokens;

@@ -121,9 +121,14 @@ final class RunMetrics implements AutoCloseable {
         return lines;
     }
 
-    /// Writes a training step's metrics.
-    void training(long step, String stage, int stageStep, Map<String, Double> values) {
-        log.training(step, stage, stageStep, seconds(), values);
+    /// Writes a training step's metrics. Histograms go to metrics.jsonl alone.
+    void training(
+            long step,
+            String stage,
+            int stageStep,
+            Map<String, Double> values,
+            Map<String, long[]> histograms) {
+        log.training(step, stage, stageStep, seconds(), values, histograms);
         board.scalars(step, values);
         addSeconds(stageSeconds, stage, values.getOrDefault("timing_s/step", 0.0));
         lines++;
@@ -131,8 +136,13 @@ final class RunMetrics implements AutoCloseable {
 
     /// Writes an evaluation's metrics. For TensorBoard, names that training has too begin with
     /// `val/`.
-    void evaluation(long step, String stage, int stageStep, Map<String, Double> values) {
-        log.evaluation(step, stage, stageStep, seconds(), values);
+    void evaluation(
+            long step,
+            String stage,
+            int stageStep,
+            Map<String, Double> values,
+            Map<String, long[]> histograms) {
+        log.evaluation(step, stage, stageStep, seconds(), values, histograms);
         Map<String, Double> scalars = new LinkedHashMap<>();
         values.forEach((name, value) -> {
             boolean own = name.startsWith("val") || name.startsWith("test-");

@@ -397,7 +397,7 @@ final class Session implements AutoCloseable {
         long step = state.step() + 1;
         int done = stageStep + 1;
         StepReport report = work.step(stageStep, step - 1);
-        metrics.training(step, stage.name(), done, report.metrics());
+        metrics.training(step, stage.name(), done, report.metrics(), report.histograms());
         if (!report.rollouts().isEmpty() && stage.writesRolloutsOf(done)) {
             rolloutFile.write(
                     directory.rollouts().resolve("step-" + step + ".jsonl"),
@@ -519,7 +519,7 @@ final class Session implements AutoCloseable {
             int stageStep,
             Evaluation evaluation,
             Map<String, Double> values) {
-        metrics.evaluation(step, stage.name(), stageStep, values);
+        metrics.evaluation(step, stage.name(), stageStep, values, evaluation.histograms());
         if (!evaluation.rollouts().isEmpty()) {
             rolloutFile.write(
                     directory.rollouts().resolve("eval-step-" + step + ".jsonl"),

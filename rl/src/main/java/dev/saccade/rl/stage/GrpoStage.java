@@ -99,7 +99,10 @@ public final class GrpoStage implements Stage {
         metrics.put("reward/failures", (double) sampled.failures());
         metrics.put("grpo/skipped_groups", (double) updated.skippedGroups());
         putLengths(metrics, sampled.rollouts());
-        putEntropies(metrics, sampled.rollouts());
+        EntropyStatistics entropies = entropies(sampled.rollouts());
+        Map<String, Double> entropyMetrics = entropies.toMetrics("");
+        metrics.put("actor/entropy", entropyMetrics.getOrDefault("entropy/mean", 0.0));
+        metrics.putAll(entropyMetrics);
         metrics.put("training/rollout_logprob_max_difference", updated.difference().logProb());
         metrics.put("training/rollout_entropy_max_difference", updated.difference().entropy());
         metrics.put("training/epoch", order.epochs(stageStep));
@@ -110,6 +113,7 @@ public final class GrpoStage implements Stage {
                 metrics, sampled.promptTokens() + sampled.responseTokens(), (end - start) / 1e9);
         return new StepReport(
                 metrics,
+                entropies.toHistograms(),
                 sampled.rollouts(),
                 Arrays.stream(advantages).boxed().toList(),
                 updated.difference());
@@ -122,11 +126,12 @@ public final class GrpoStage implements Stage {
         }
         SamplingOptions options =
                 new SamplingOptions(
-                        temperature(),
-                        Math.max(policy.rollout().topK(), 0),
-                        (float) policy.rollout().topP(),
-                        context.stage().maxResponseLength(),
-                        context.encoder().stopTokens());
+                                temperature(),
+                                Math.max(policy.rollout().topK(), 0),
+                                (float) policy.rollout().topP(),
+                                context.stage().maxResponseLength(),
+                                context.encoder().stopTokens())
+                        .watching(critical.firstTokens());
         long seed = context.recipe().seed();
         return sampler.sample(
                 prompts,
@@ -330,24 +335,14 @@ public final class GrpoStage implements Stage {
     }
 
     /// Entropies over all sampled tokens, those of skipped groups included, each token once.
-    private void putEntropies(Map<String, Double> metrics, List<Rollout> rollouts) {
-        EntropyStatistics statistics =
-                new EntropyStatistics(critical, context.recipe().entropy().threshold());
-        double sum = 0;
-        long count = 0;
+    private EntropyStatistics entropies(List<Rollout> rollouts) {
+        EntropyStatistics statistics = new EntropyStatistics(critical, context.recipe().entropy());
         for (Rollout rollout : rollouts) {
-            float[] entropies = rollout.completion().entropies();
             statistics.add(
                     rollout.row().dataSource(),
                     rollout.score().accuracy() > 0,
-                    rollout.completion().tokens(),
-                    entropies);
-            for (float entropy : entropies) {
-                sum += entropy;
-            }
-            count += entropies.length;
+                    rollout.completion());
         }
-        metrics.put("actor/entropy", sum / Math.max(1, count));
-        metrics.putAll(statistics.toMetrics(""));
+        return statistics;
     }
 }

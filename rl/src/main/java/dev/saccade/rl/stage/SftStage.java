@@ -58,7 +58,7 @@ public final class SftStage implements Stage {
         metrics.put("response_length/mean", (double) responseTokens / responses.size());
         metrics.put("prompt_length/mean", (double) promptTokens / prompts.size());
         Throughput.put(metrics, promptTokens + responseTokens, seconds);
-        return new StepReport(metrics, List.of(), List.of(), StepReport.Difference.NONE);
+        return new StepReport(metrics, Map.of(), List.of(), List.of(), StepReport.Difference.NONE);
     }
 
     /// Adds the batch's gradients to the parameters'; they start at zero.

@@ -7,12 +7,15 @@ import java.util.Map;
 /// What a step did.
 ///
 /// @param metrics by name, in the order they are written
+/// @param histograms counts by name, see [dev.saccade.rl.entropy.EntropyStatistics#toHistograms];
+///   empty in supervised stages
 /// @param rollouts what was sampled; empty in supervised stages
 /// @param advantages each rollout's advantage
 /// @param difference how far the sampler and the trainer were apart; [Difference#NONE] in
 ///   supervised stages
 public record StepReport(
         Map<String, Double> metrics,
+        Map<String, long[]> histograms,
         List<Rollout> rollouts,
         List<Double> advantages,
         Difference difference) {

@@ -7,6 +7,7 @@ import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.chat.ChatTemplate;
 import dev.saccade.model.tokenizer.Tokenizer;
 import dev.saccade.rl.data.DataSet;
+import dev.saccade.rl.recipe.EntropyRecipe;
 import dev.saccade.rl.recipe.Recipe;
 import dev.saccade.rl.reward.Reward;
 import dev.saccade.rl.reward.RewardRunner;
@@ -106,6 +107,15 @@ final class EvaluatorTest {
                                         "evaluation.rollouts=12"));
         assertThat(responses(all)).isEqualTo(responses(one)).hasSize(12);
         assertThat(all.meanEntropy()).isEqualTo(one.meanEntropy());
+        assertThat(all.metrics().get("entropy/critical_mass/mean"))
+                .isEqualTo(one.metrics().get("entropy/critical_mass/mean"))
+                .isBetween(0.0, 1.0);
+        assertThat(all.histograms().keySet()).isEqualTo(one.histograms().keySet());
+        all.histograms()
+                .forEach((name, counts) ->
+                        assertThat(one.histograms().get(name)).as(name).isEqualTo(counts));
+        assertThat(all.histograms().get("entropy/histogram"))
+                .hasSameSizeAs(EntropyRecipe.DEFAULT_HISTOGRAM_EDGES.toArray());
     }
 
     @Test

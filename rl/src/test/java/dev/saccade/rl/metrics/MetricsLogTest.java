@@ -26,22 +26,30 @@ final class MetricsLogTest {
         metrics.put("train/loss", 0.5);
         metrics.put("actor/lr", Double.NaN);
         try (MetricsLog log = MetricsLog.open(run, -1)) {
-            log.training(1, "sft", 1, 2.5, metrics);
+            log.training(1, "sft", 1, 2.5, metrics, Map.of());
             assertThat(lines())
                     .containsExactly(
                             "{\"step\":1,\"stage\":\"sft\",\"stage_step\":1,\"time\":2.5,"
                                     + "\"train/loss\":0.5,\"actor/lr\":null}");
-            log.evaluation(1, "sft", 1, 3, Map.of("val-core/all/acc/mean@1", 0.25));
+            log.evaluation(
+                    1,
+                    "sft",
+                    1,
+                    3,
+                    Map.of("val-core/all/acc/mean@1", 0.25),
+                    Map.of("entropy/histogram", new long[] {3, 0, 12}));
         }
-        assertThat(lines().get(1)).contains("\"evaluation\":true").contains("acc/mean@1\":0.25");
+        assertThat(lines().get(1))
+                .contains("\"evaluation\":true")
+                .endsWith("acc/mean@1\":0.25,\"entropy/histogram\":[3,0,12]}");
     }
 
     @Test
     void aResumedRunWritesTheSameLinesAgain() throws IOException {
         try (MetricsLog log = MetricsLog.open(run, -1)) {
-            log.evaluation(0, "sft", 0, 0, Map.of());
+            log.evaluation(0, "sft", 0, 0, Map.of(), Map.of());
             for (int step = 1; step <= 20; step++) {
-                log.training(step, "sft", step, step, Map.of("x", step * 1.0));
+                log.training(step, "sft", step, step, Map.of("x", step * 1.0), Map.of());
             }
         }
         String all = Files.readString(run.resolve("metrics.jsonl"));
@@ -49,7 +57,7 @@ final class MetricsLogTest {
         try (MetricsLog log = MetricsLog.open(run, 7)) {
             assertThat(lines()).hasSize(8);
             for (int step = 8; step <= 20; step++) {
-                log.training(step, "sft", step, step, Map.of("x", step * 1.0));
+                log.training(step, "sft", step, step, Map.of("x", step * 1.0), Map.of());
             }
         }
         assertThat(Files.readString(run.resolve("metrics.jsonl"))).isEqualTo(all);

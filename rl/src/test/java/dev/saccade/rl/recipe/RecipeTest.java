@@ -55,6 +55,29 @@ final class RecipeTest {
     }
 
     @Test
+    void entropiesAreCountedAsTheRecipeSays() {
+        assertThat(parse(SMALL).entropy())
+                .isEqualTo(EntropyRecipe.of(List.of("Wait", "Alternatively", "Hmm")));
+        Recipe own =
+                parse(
+                        SMALL,
+                        "entropy.critical_words=[But, Now]",
+                        "entropy.threshold=3",
+                        "entropy.critical_mass=0.2",
+                        "entropy.histogram_edges=[0, 0.5, 6]");
+        assertThat(own.entropy())
+                .isEqualTo(
+                        new EntropyRecipe(List.of("But", "Now"), 3, 0.2, List.of(0.0, 0.5, 6.0)));
+        assertThat(parse(own.toYaml()).entropy()).isEqualTo(own.entropy());
+        assertThat(fault(SMALL, "entropy.critical_mass=2")).contains("entropy.critical_mass");
+        for (String edges : List.of("[]", "[1, 2]", "[0, 2, 2]", "[0, 2, 1]")) {
+            assertThat(fault(SMALL, "entropy.histogram_edges=" + edges))
+                    .contains("'entropy.histogram_edges' is not a list of ascending edges");
+        }
+        assertThat(fault(SMALL, "entropy.histogram_edges=[0, x]")).contains("not a number");
+    }
+
+    @Test
     void readsWhatItSaysAndFillsInTheRest() {
         Recipe recipe = parse(SMALL);
         assertThat(recipe.seed()).isEqualTo(1);

@@ -95,12 +95,16 @@ final class ReportTest {
                 .contains("✓ right")
                 .contains("✗ wrong")
                 .contains("critical token")
+                .contains("Tokens by entropy")
+                .contains("Evaluation after step 1,070; the lines are step 950, before RL.")
+                .contains("critical token possible, 0.25 to 0.5 nats: 58 (")
+                .contains("10 nats and above")
                 .contains("data:image/png;base64,")
                 .doesNotContain("not finished")
                 .doesNotContain("could not be read")
                 .doesNotContain("NaN");
         assertThat(elements(page, "article")).hasSize(8);
-        assertThat(elements(page, "figure")).hasSize(11);
+        assertThat(elements(page, "figure")).hasSize(13);
         try (Stream<Path> left = Files.list(run)) {
             assertThat(left.map(file -> file.getFileName().toString()))
                     .contains("report.html")

@@ -27,7 +27,7 @@ final class SyntheticRun {
             seed: 1
             data: {task: digits, digits: {validation_per_subject: 128, test_per_subject: 256}}
             reward: {accuracy: 0.8, deadline_seconds: 10}
-            entropy: {critical_words: [Wait, Alternatively, Hmm], threshold: 6.8}
+            entropy: {critical_words: [Wait, Alternatively, Hmm], threshold: 6.8, critical_mass: 0.05, histogram_edges: [0, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6, 6.8, 8, 10]}
             evaluation: {data: validation.jsonl, test_data: test.jsonl, rows: 0, n: 1, temperature: 1.0, greedy: true}
             selection: {rule: critical-entropy, guard: 0.02}
             stages:
@@ -93,7 +93,25 @@ final class SyntheticRun {
         }
         line.put("time", step * 0.2);
         values.forEach(line::put);
+        if (values.containsKey("entropy/mean")) {
+            histogram(line, "entropy/histogram", 5200, 0.1);
+            if (step > 700) {
+                histogram(line, "entropy/critical_possible/histogram", 260, 0.6);
+                histogram(line, "entropy/critical/histogram", 90, 0.8 - 0.3 * progress(step));
+            }
+        }
         metrics.append(line).append('\n');
+    }
+
+    /// Counts of exponentially distributed entropies in the bins of [#CONFIG].
+    private static void histogram(ObjectNode line, String name, int tokens, double mean) {
+        double[] edges = {0, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6, 6.8, 8, 10};
+        ArrayNode counts = line.putArray(name);
+        for (int bin = 0; bin < edges.length; bin++) {
+            double end = bin + 1 < edges.length ? edges[bin + 1] : Double.POSITIVE_INFINITY;
+            double share = Math.exp(-edges[bin] / mean) - Math.exp(-end / mean);
+            counts.add(Math.round(tokens * share));
+        }
     }
 
     private double noise(double size) {
@@ -128,6 +146,8 @@ final class SyntheticRun {
         values.put("response_length/mean", 18 + 11 * along + noise(0.6));
         values.put("entropy/critical/mean", 0.76 - 0.3 * along + noise(0.03));
         values.put("entropy/critical/share", 0.3 + 0.6 * along + noise(0.03));
+        values.put("entropy/critical_possible/mean", 0.62 - 0.2 * along + noise(0.03));
+        values.put("entropy/critical_possible/share", 0.5 + 0.45 * along + noise(0.02));
         values.put("perf/throughput", 4100 + noise(200));
         values.put("reward/failures", 0.0);
         values.put("training/rollout_logprob_max_difference", 0.0);
@@ -160,6 +180,8 @@ final class SyntheticRun {
         values.put("entropy/mean", 0.22 - 0.13 * along);
         if (step > 700) {
             values.put("entropy/critical/mean", criticalEntropy);
+            values.put("entropy/critical_possible/mean", criticalEntropy * 0.8);
+            values.put("entropy/critical_possible/share", 0.5 + 0.45 * along);
         }
         values.put("entropy/critical/share", step > 700 ? 0.3 + 0.55 * along : 0);
         values.put("timing_s/testing", 2.0);

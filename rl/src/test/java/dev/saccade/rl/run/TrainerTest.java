@@ -109,7 +109,15 @@ final class TrainerTest {
                 .isDirectoryContaining("glob:**/config.json")
                 .isDirectoryContaining("glob:**/state.json");
         assertThat(whole.resolve("rollouts")).isDirectoryContaining("glob:**/eval-step-15.jsonl");
-        assertThat(whole.resolve("rollouts/step-10.jsonl")).content().contains("\"advantage\"");
+        assertThat(whole.resolve("rollouts/step-10.jsonl"))
+                .content()
+                .contains("\"advantage\"")
+                .containsPattern("\"lp\":[^,}]+,(\"c\":true,)?\"m\":0\\.");
+        assertThat(whole.resolve("metrics.jsonl"))
+                .content()
+                .contains("\"entropy/critical_mass/mean\":")
+                .contains("\"entropy/critical_possible/count\":")
+                .containsPattern("\"entropy/histogram\":\\[\\d+,");
         assertThat(whole.resolve("summary.json")).content().contains("\"final_checkpoint\"");
     }
 
