@@ -1,6 +1,6 @@
 """Compares Saccade with transformers on random checkpoints of InternVL3's sizes, on one CUDA GPU.
 
-    python3 model/src/test/python/compare_transformers.py BUNDLE 1b|2b [--layers N] [--work DIR]
+    python3 model/src/test/python/compare_transformers.py BUNDLE 1b|2b [--work DIR]
 
 BUNDLE is an unpacked `./saccade bundle --with-tests` (the folder that has lib, tests and runtime). transformers writes a
 checkpoint in bf16; then its logits in fp32 (TF32 off) and in bf16, and Saccade's in bf16, are compared:

@@ -95,7 +95,7 @@ __device__ __forceinline__ void cluster_sync() {
       "barrier.cluster.wait.acquire.aligned;\n" ::: "memory");
 }
 
-// ---- TMA: a box of a tensor to or from shared memory; what lies outside of the tensor reads as 0
+// ---- TMA: a box of a tensor to shared memory; what lies outside of the tensor reads as 0
 
 __device__ __forceinline__ void tma_load(uint32_t to, const TensorMap& map, uint32_t barrier, int x, int y) {
   asm volatile(
@@ -114,22 +114,6 @@ __device__ __forceinline__ void tma_load_multicast(
       "l"(&map), "r"(x), "r"(y), "r"(barrier), "h"(mask)
       : "memory");
 }
-
-__device__ __forceinline__ void tma_store(const TensorMap& map, uint32_t from, int x, int y) {
-  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];\n" ::"l"(&map), "r"(x),
-               "r"(y), "r"(from)
-               : "memory");
-}
-
-__device__ __forceinline__ void tma_store_commit() { asm volatile("cp.async.bulk.commit_group;\n" ::: "memory"); }
-
-// Until at most PENDING of this thread's groups have yet to read shared memory.
-template <int PENDING> __device__ __forceinline__ void tma_store_wait_read() {
-  asm volatile("cp.async.bulk.wait_group.read %0;\n" ::"n"(PENDING) : "memory");
-}
-
-// Orders ordinary writes to shared memory before what the asynchronous units read there.
-__device__ __forceinline__ void async_proxy_fence() { asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory"); }
 
 // ---- registers of a warpgroup
 
@@ -327,17 +311,6 @@ __device__ __forceinline__ void wgmma(float (&d)[8], uint64_t a, uint64_t b) {
       "%0, %1, %2, %3, %4, %5, %6, %7"
       "}, %8, %9, accumulate, 1, 1, %10, %11;\n}\n"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
-      : "l"(a), "l"(b), "n"(A_ALONG_K ? 0 : 1), "n"(B_ALONG_K ? 0 : 1));
-}
-
-template <bool A_ALONG_K, bool B_ALONG_K>
-__device__ __forceinline__ void wgmma(float (&d)[4], uint64_t a, uint64_t b) {
-  asm volatile(
-      "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, 1, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3"
-      "}, %4, %5, accumulate, 1, 1, %6, %7;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "l"(a), "l"(b), "n"(A_ALONG_K ? 0 : 1), "n"(B_ALONG_K ? 0 : 1));
 }
 
