@@ -12,21 +12,25 @@
 namespace saccade {
 namespace {
 
-// A kernel's shared memory. A warp has boxes for all its sums of a tile in bf16, of BOX_COLUMNS each, and the tile's bias and scale.
-template <int COLUMNS_, int STAGES_, int CLUSTER_, int BOX_COLUMNS_, bool PAIR_ = false>
+// A kernel's shared memory. Results leave in passes of BOX_COLUMNS columns; a warp has BOXES boxes, as many as the ring leaves
+// room for. Bias and scale of a tile's columns are kept for each warpgroup.
+template <int COLUMNS_, int STAGES_, int CLUSTER_, int BOX_COLUMNS_, int BOXES_, bool PAIR_ = false>
 struct Tile : Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_> {
   using Base = Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_>;
-  static constexpr int BOX_COLUMNS = BOX_COLUMNS_, BOXES = Base::C_COLUMNS / BOX_COLUMNS;
+  static constexpr int BOX_COLUMNS = BOX_COLUMNS_, BOXES = BOXES_;
+  static constexpr int PASSES = Base::C_COLUMNS / BOX_COLUMNS, BOX_BYTES = Box<BOX_COLUMNS>::BYTES;
   static_assert(Base::C_COLUMNS % BOX_COLUMNS == 0);
   // The slow epilogue's patch of fp32 lies where the boxes do.
   static constexpr int PATCH_COLUMNS = Base::PAIR || Base::C_COLUMNS % 32 != 0 ? 16 : 32;
   static constexpr int PATCH_PITCH = (Base::PAIR ? 2 : 1) * PATCH_COLUMNS + 4;  // floats
-  static constexpr int PATCH_BYTES = WARP_ROWS * PATCH_PITCH * 4, ALL_BOXES = BOXES * Box<BOX_COLUMNS>::BYTES;
+  static constexpr int PATCH_BYTES = WARP_ROWS * PATCH_PITCH * 4, ALL_BOXES = BOXES * BOX_BYTES;
   static constexpr int OUT_BYTES = ((PATCH_BYTES > ALL_BOXES ? PATCH_BYTES : ALL_BOXES) + 1023) / 1024 * 1024;
   static constexpr int VECTOR_BYTES = Base::PAIR ? 0 : Base::C_COLUMNS * 2;
   static constexpr int VECTORS = Base::RING_BYTES + Base::WARPS * OUT_BYTES;
-  static constexpr int BARRIERS = VECTORS + Base::WARPS * 2 * VECTOR_BYTES;
-  static constexpr int SHARED_BYTES = BARRIERS + Stages<Base>::BARRIER_BYTES + Base::WARPS * 8;
+  static constexpr int RING_BARRIERS = VECTORS + Base::GROUPS * 2 * VECTOR_BYTES;
+  static constexpr int VECTOR_BARRIERS = RING_BARRIERS + Stages<Base>::BARRIER_BYTES;
+  static constexpr int BOX_BARRIERS = VECTOR_BARRIERS + Base::GROUPS * 8;
+  static constexpr int SHARED_BYTES = BOX_BARRIERS + Base::WARPS * BOXES * 8;
   static_assert(SHARED_BYTES <= MOST_SHARED_BYTES);
 };
 
@@ -50,41 +54,67 @@ __device__ __forceinline__ void select(float (&to)[LENGTH], const float (&acc)[A
 
 // What a warp's epilogue needs of a tile besides its sums, on its way during the products.
 template <typename T> struct Inbox {
-  uint32_t boxes, bias, scale, barrier, parity = 0;
+  uint32_t boxes, vectors, box_barriers, vector_barrier;
+  uint32_t box_parities = 0, vector_parity = 0;
 
+  // warp: of those that multiply.
   __device__ __forceinline__ Inbox(uint32_t shared, int warp)
       : boxes(shared + T::RING_BYTES + warp * T::OUT_BYTES),
-        bias(shared + T::VECTORS + warp * 2 * T::VECTOR_BYTES),
-        scale(bias + T::VECTOR_BYTES),
-        barrier(shared + T::BARRIERS + Stages<typename T::Base>::BARRIER_BYTES + warp * 8) {}
+        vectors(shared + T::VECTORS + warp / 4 * 2 * T::VECTOR_BYTES),
+        box_barriers(shared + T::BOX_BARRIERS + warp * T::BOXES * 8),
+        vector_barrier(shared + T::VECTOR_BARRIERS + warp / 4 * 8) {}
 
-  __device__ __forceinline__ static bool expects(const Finish& f) {
-    return f.residual != nullptr || f.bias != nullptr || f.scale != nullptr;
+  // By one thread of the warp.
+  __device__ __forceinline__ void init() const {
+    for (int i = 0; i < T::BOXES; ++i) barrier_init(box_barriers + i * 8, 1);
+    if (threadIdx.x / 32 % 4 == 0) barrier_init(vector_barrier, 1);
+    barrier_init_fence();
   }
 
-  // Asks for it. The boxes' last contents have left or leave now.
+  __device__ __forceinline__ uint32_t bias() const { return vectors; }
+  __device__ __forceinline__ uint32_t scale() const { return vectors + T::VECTOR_BYTES; }
+
+  // Asks for pass p of the residual, when all that was sent has left its box; one lane.
+  __device__ __forceinline__ void ask(const TensorMap& residual, int p, int row0, int column0) const {
+    const int b = p % T::BOXES;
+    stores_wait_read<0>();
+    barrier_expect(box_barriers + b * 8, T::BOX_BYTES);
+    tma_load(boxes + b * T::BOX_BYTES, residual, box_barriers + b * 8, column0 + p * T::BOX_COLUMNS, row0);
+  }
+
+  // Asks for the tile's bias and scale, and its first passes of the residual.
   __device__ __forceinline__ void fetch(const TensorMap& residual, const Finish& f, int row0, int column0) const {
-    if (!expects(f)) return;
-    __syncwarp();
-    if (threadIdx.x % 32 != 0) return;
-    const uint32_t bytes = min(T::C_COLUMNS, f.n - column0) * 2;
-    barrier_expect(barrier, (f.residual != nullptr ? T::ALL_BOXES : 0) + (f.bias != nullptr ? bytes : 0) +
-                                (f.scale != nullptr ? bytes : 0));
-    if (f.bias != nullptr) bulk_load(bias, static_cast<const bf16*>(f.bias) + column0, bytes, barrier);
-    if (f.scale != nullptr) bulk_load(scale, static_cast<const bf16*>(f.scale) + column0, bytes, barrier);
+    if (f.bias != nullptr || f.scale != nullptr) {
+      // The warpgroup is done with those of the tile before.
+      named_barrier(1 + static_cast<int>(threadIdx.x) / 128, 128);
+      if (threadIdx.x % 128 == 0) {
+        const uint32_t bytes = min(T::C_COLUMNS, f.n - column0) * 2;
+        barrier_expect(vector_barrier, ((f.bias != nullptr) + (f.scale != nullptr)) * bytes);
+        if (f.bias != nullptr) bulk_load(bias(), static_cast<const bf16*>(f.bias) + column0, bytes, vector_barrier);
+        if (f.scale != nullptr) bulk_load(scale(), static_cast<const bf16*>(f.scale) + column0, bytes, vector_barrier);
+      }
+    }
     if (f.residual != nullptr) {
-      stores_wait_read<0>();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) {
 #pragma unroll
-      for (int p = 0; p < T::BOXES; ++p) {
-        tma_load(boxes + p * Box<T::BOX_COLUMNS>::BYTES, residual, barrier, column0 + p * T::BOX_COLUMNS, row0);
+        for (int p = 0; p < (T::BOXES < T::PASSES ? T::BOXES : T::PASSES); ++p) ask(residual, p, row0, column0);
       }
     }
   }
 
-  __device__ __forceinline__ void arrive(const Finish& f) {
-    if (!expects(f)) return;
-    barrier_wait(barrier, parity);
-    parity ^= 1;
+  __device__ __forceinline__ void wait_vectors(const Finish& f) {
+    if (f.bias == nullptr && f.scale == nullptr) return;
+    barrier_wait(vector_barrier, vector_parity);
+    vector_parity ^= 1;
+  }
+
+  // The box with pass p of the residual.
+  __device__ __forceinline__ uint32_t wait_residual(int p) {
+    const int b = p % T::BOXES;
+    barrier_wait(box_barriers + b * 8, box_parities >> b & 1);
+    box_parities ^= 1u << b;
+    return boxes + b * T::BOX_BYTES;
   }
 
   // What belongs to a column, for each of a thread's elements of pass p.
@@ -107,24 +137,25 @@ template <typename T> struct Inbox {
 // The epilogues of epilogue.cuh, step by step the same arithmetic, on sums that stay in registers.
 template <typename T>
 __device__ __forceinline__ void finish_rows(
-    Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Inbox<T>& in, const Arrays& arrays, const float (&acc)[T::SUMS],
+    Outbox<T::BOX_COLUMNS, T::BOXES>& out, Inbox<T>& in, const Arrays& arrays, const float (&acc)[T::SUMS],
     const Finish& f, int row0, int column0) {
   using Out = Box<T::BOX_COLUMNS>;
   constexpr int LENGTH = T::BOX_COLUMNS / 2;
+  in.wait_vectors(f);
 #pragma unroll 1
-  for (int p = 0; p < T::BOXES; ++p) {
+  for (int p = 0; p < T::PASSES; ++p) {
     const int column = column0 + p * T::BOX_COLUMNS;
     float z[LENGTH];
     select<0, LENGTH, T::SUMS>(z, acc, p);
     if (f.bias != nullptr) {
       float bias[LENGTH];
-      in.of_columns(in.bias, p, bias);
+      in.of_columns(in.bias(), p, bias);
 #pragma unroll
       for (int i = 0; i < LENGTH; ++i) z[i] = __fadd_rn(z[i], bias[i]);
     }
     if (f.residual != nullptr) {
       // The box that held the residual takes what becomes of it.
-      const uint32_t box = out.box(p);
+      const uint32_t box = in.wait_residual(p);
       float base[LENGTH];
       Out::template get<0>(box, base);
       __syncwarp();
@@ -142,13 +173,14 @@ __device__ __forceinline__ void finish_rows(
           for (int i = 0; i < LENGTH; ++i) z[i] = __fadd_rn(base[i], z[i]);
         } else {
           float scale[LENGTH];
-          in.of_columns(in.scale, p, scale);
+          in.of_columns(in.scale(), p, scale);
 #pragma unroll
           for (int i = 0; i < LENGTH; ++i) z[i] = __fmaf_rn(scale[i], z[i], base[i]);
         }
       }
       Out::template put<0>(box, z);
       out.send(arrays.c, box, column, row0);
+      if (p + T::BOXES < T::PASSES && threadIdx.x % 32 == 0) in.ask(arrays.residual, p + T::BOXES, row0, column0);
     } else {
       if (f.kind == GELU) {
         if (f.kept != nullptr) {
@@ -175,7 +207,7 @@ __device__ __forceinline__ void finish_gated(
   static_assert(T::BOX_COLUMNS == 64);
   constexpr int LENGTH = 16, GATES = T::SUMS / 2;
 #pragma unroll 1
-  for (int p = 0; p < T::BOXES; ++p) {
+  for (int p = 0; p < T::PASSES; ++p) {
     const int column = column0 + p * T::BOX_COLUMNS;
     float left[LENGTH], right[LENGTH];
     if (f.kept_up != nullptr) {
@@ -282,7 +314,7 @@ __device__ __forceinline__ void product(
   using S = typename T::Base;
   extern __shared__ __align__(1024) unsigned char shared[];
   const uint32_t memory = shared_address(shared);
-  const Stages<S> stages(memory, memory + T::BARRIERS);
+  const Stages<S> stages(memory, memory + T::RING_BARRIERS);
   if (threadIdx.x == 0) {
     prefetch(map_a);
     prefetch(map_b);
@@ -290,10 +322,7 @@ __device__ __forceinline__ void product(
   }
   const int warp = static_cast<int>(threadIdx.x) / 32 - 4;  // of those that multiply
   Inbox<T> in(memory, max(warp, 0));
-  if (warp >= 0 && threadIdx.x % 32 == 0) {
-    barrier_init(in.barrier, 1);
-    barrier_init_fence();
-  }
+  if (warp >= 0 && threadIdx.x % 32 == 0) in.init();
   join<S>();
 
   NearSquares<S> tiles(f.m, f.n);
@@ -321,7 +350,6 @@ __device__ __forceinline__ void product(
       } else if (wide) {
         finish_wide<T>(out, arrays, acc, row0, tiles.column);
       } else {
-        in.arrive(f);
         finish_rows<T>(out, in, arrays, acc, f, row0, tiles.column);
       }
     }
@@ -331,16 +359,16 @@ __device__ __forceinline__ void product(
 }
 
 // HopperTile.java has the same numbers.
-//                           columns stages cluster box pair
-using Columns256 = Tile<256, 3, 2, 64>;
-using Columns256Pair = Tile<256, 4, 2, 64, true>;
-using Columns224 = Tile<224, 3, 2, 32>;
-using Columns192 = Tile<192, 4, 2, 64>;
-using Columns128 = Tile<128, 5, 2, 64>;
-using Columns128Pair = Tile<128, 6, 2, 64, true>;
-using Columns112 = Tile<112, 5, 2, 16>;
-using Alone128 = Tile<128, 5, 1, 64>;
-using Alone128Pair = Tile<128, 6, 1, 64, true>;
+//                           columns stages cluster box boxes pair
+using Columns256 = Tile<256, 4, 2, 64, 2>;
+using Columns256Pair = Tile<256, 4, 2, 64, 2, true>;
+using Columns224 = Tile<224, 4, 2, 32, 4>;
+using Columns192 = Tile<192, 4, 2, 64, 3>;
+using Columns128 = Tile<128, 6, 2, 64, 2>;
+using Columns128Pair = Tile<128, 6, 2, 64, 1, true>;
+using Columns112 = Tile<112, 6, 2, 16, 7>;
+using Alone128 = Tile<128, 6, 1, 64, 2>;
+using Alone128Pair = Tile<128, 6, 1, 64, 1, true>;
 
 }  // namespace
 }  // namespace saccade
