@@ -1,11 +1,11 @@
-// The matrix product of bf16 operands with fp32 sums on Hopper (sm_90a). hopper_product.cuh has the main loop.
+// The matrix product of bf16 operands with fp32 sums on Hopper (sm_90a). hopper_turns.cuh has the main loop.
 //
-// What an epilogue reads (residual, bias, scale) is fetched by TMA while the tile's products run, and what it writes leaves by
-// TMA from shared memory while the next tile's do: between two tiles there is only the arithmetic.
+// What an epilogue reads (residual, bias, scale) is fetched by TMA, and what it writes leaves by TMA from shared memory. All of it
+// happens while the other warpgroup's products run.
 
 #include "epilogue.cuh"
 #include "hopper.cuh"
-#include "hopper_product.cuh"
+#include "hopper_turns.cuh"
 #include "hopper_rows.cuh"
 #include "mma_sm80.cuh"
 
@@ -17,8 +17,10 @@ namespace {
 template <int COLUMNS_, int STAGES_, int CLUSTER_, int BOX_COLUMNS_, int BOXES_, bool PAIR_ = false>
 struct Tile : Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_> {
   using Base = Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_>;
-  static constexpr int BOX_COLUMNS = BOX_COLUMNS_, BOXES = BOXES_;
-  static constexpr int PASSES = Base::C_COLUMNS / BOX_COLUMNS, BOX_BYTES = Box<BOX_COLUMNS>::BYTES;
+  static constexpr int BOX_COLUMNS = BOX_COLUMNS_, BOXES = BOXES_, BOX_BYTES = Box<BOX_COLUMNS>::BYTES;
+  // The widest tile leaves no registers for the slow epilogue.
+  static constexpr bool SLOW_TOO = Base::COLUMNS < 192;
+  static constexpr int PASSES_OF_HALF = Base::C_COLUMNS / BOX_COLUMNS, PASSES = Base::HALVES * PASSES_OF_HALF;
   static_assert(Base::C_COLUMNS % BOX_COLUMNS == 0);
   // The slow epilogue's patch of fp32 lies where the boxes do.
   static constexpr int PATCH_COLUMNS = Base::PAIR || Base::C_COLUMNS % 32 != 0 ? 16 : 32;
@@ -39,90 +41,118 @@ struct Arrays {
   const TensorMap &c, &residual, &kept, &kept_up;
 };
 
-// Copies LENGTH registers from FIRST + p * LENGTH on, by a switch over constants: registers have no index.
-template <int FIRST, int LENGTH, int END, int ALL>
-__device__ __forceinline__ void select(float (&to)[LENGTH], const float (&acc)[ALL], int p) {
-  if constexpr (FIRST < END) {
-    if (p == 0) {
+// The columns that wgmma holds in 8 registers.
+constexpr int BLOCK = 16;
+
+// Copies the sums of a block of half h: registers have no index, so constants are searched. All numbers of blocks are counted on
+// from half to half.
+template <int FIRST, int COUNT, int SUMS, int HALVES>
+__device__ __forceinline__ void select(float (&z)[8], const float (&acc)[HALVES][SUMS], int block) {
+  if constexpr (COUNT == 1) {
 #pragma unroll
-      for (int i = 0; i < LENGTH; ++i) to[i] = acc[FIRST + i];
+    for (int i = 0; i < 8; ++i) z[i] = acc[FIRST / (SUMS / 8)][FIRST % (SUMS / 8) * 8 + i];
+  } else {
+    constexpr int LEFT = COUNT / 2;
+    if (block < FIRST + LEFT) {
+      select<FIRST, LEFT>(z, acc, block);
     } else {
-      select<FIRST + LENGTH, LENGTH, END>(to, acc, p - 1);
+      select<FIRST + LEFT, COUNT - LEFT>(z, acc, block);
     }
   }
 }
 
-// What a warp's epilogue needs of a tile besides its sums, on its way during the products.
+template <int SUMS, int HALVES>
+__device__ __forceinline__ void select(float (&z)[8], const float (&acc)[HALVES][SUMS], int half, int block) {
+  select<0, HALVES * SUMS / 8>(z, acc, half * (SUMS / 8) + block);
+}
+
+// A warp's part of a tile: 16 rows of each half.
+struct Place {
+  int row, column;
+  __device__ __forceinline__ int row_of(int half) const { return row + half * 64; }
+};
+
+// What a warp's epilogue needs of a tile besides its sums.
 template <typename T> struct Inbox {
-  uint32_t boxes, vectors, box_barriers, vector_barrier;
+  uint32_t shared;  // the block's
   uint32_t box_parities = 0, vector_parity = 0;
 
-  // warp: of those that multiply.
-  __device__ __forceinline__ Inbox(uint32_t shared, int warp)
-      : boxes(shared + T::RING_BYTES + warp * T::OUT_BYTES),
-        vectors(shared + T::VECTORS + warp / 4 * 2 * T::VECTOR_BYTES),
-        box_barriers(shared + T::BOX_BARRIERS + warp * T::BOXES * 8),
-        vector_barrier(shared + T::VECTOR_BARRIERS + warp / 4 * 8) {}
+  __device__ __forceinline__ explicit Inbox(uint32_t shared) : shared(shared) {}
+
+  // The warp's number, of those that multiply.
+  __device__ __forceinline__ static uint32_t warp() { return threadIdx.x / 32 - 4; }
+
+  __device__ __forceinline__ uint32_t boxes() const { return shared + T::RING_BYTES + warp() * T::OUT_BYTES; }
+  __device__ __forceinline__ uint32_t bias() const { return shared + T::VECTORS + warp() / 4 * (2 * T::VECTOR_BYTES); }
+  __device__ __forceinline__ uint32_t scale() const { return bias() + T::VECTOR_BYTES; }
+  __device__ __forceinline__ uint32_t vector_barrier() const { return shared + T::VECTOR_BARRIERS + warp() / 4 * 8; }
+  __device__ __forceinline__ uint32_t box_barrier(int box) const {
+    return shared + T::BOX_BARRIERS + (warp() * T::BOXES + box) * 8;
+  }
 
   // By one thread of the warp.
   __device__ __forceinline__ void init() const {
-    for (int i = 0; i < T::BOXES; ++i) barrier_init(box_barriers + i * 8, 1);
-    if (threadIdx.x / 32 % 4 == 0) barrier_init(vector_barrier, 1);
+    for (int i = 0; i < T::BOXES; ++i) barrier_init(box_barrier(i), 1);
+    if (warp() % 4 == 0) barrier_init(vector_barrier(), 1);
     barrier_init_fence();
   }
 
-  __device__ __forceinline__ uint32_t bias() const { return vectors; }
-  __device__ __forceinline__ uint32_t scale() const { return vectors + T::VECTOR_BYTES; }
-
   // Asks for pass p of the residual, when all that was sent has left its box; one lane.
-  __device__ __forceinline__ void ask(const TensorMap& residual, int p, int row0, int column0) const {
+  __device__ __forceinline__ void ask(const TensorMap& residual, int p, const Place& place) const {
     const int b = p % T::BOXES;
     stores_wait_read<0>();
-    barrier_expect(box_barriers + b * 8, T::BOX_BYTES);
-    tma_load(boxes + b * T::BOX_BYTES, residual, box_barriers + b * 8, column0 + p * T::BOX_COLUMNS, row0);
+    barrier_expect(box_barrier(b), T::BOX_BYTES);
+    tma_load(boxes() + b * T::BOX_BYTES, residual, box_barrier(b),
+             place.column + p % T::PASSES_OF_HALF * T::BOX_COLUMNS, place.row_of(p / T::PASSES_OF_HALF));
   }
 
-  // Asks for the tile's bias and scale, and its first passes of the residual.
-  __device__ __forceinline__ void fetch(const TensorMap& residual, const Finish& f, int row0, int column0) const {
+  // Asks for the tile's bias and scale, and its first passes of the residual if nothing else needs the boxes first.
+  __device__ __forceinline__ void fetch(const TensorMap& residual, const Finish& f, const Place& place) const {
     if (f.bias != nullptr || f.scale != nullptr) {
       // The warpgroup is done with those of the tile before.
       named_barrier(1 + static_cast<int>(threadIdx.x) / 128, 128);
       if (threadIdx.x % 128 == 0) {
-        const uint32_t bytes = min(T::C_COLUMNS, f.n - column0) * 2;
-        barrier_expect(vector_barrier, ((f.bias != nullptr) + (f.scale != nullptr)) * bytes);
-        if (f.bias != nullptr) bulk_load(bias(), static_cast<const bf16*>(f.bias) + column0, bytes, vector_barrier);
-        if (f.scale != nullptr) bulk_load(scale(), static_cast<const bf16*>(f.scale) + column0, bytes, vector_barrier);
+        const uint32_t bytes = min(T::C_COLUMNS, f.n - place.column) * 2;
+        barrier_expect(vector_barrier(), ((f.bias != nullptr) + (f.scale != nullptr)) * bytes);
+        if (f.bias != nullptr) {
+          bulk_load(bias(), static_cast<const bf16*>(f.bias) + place.column, bytes, vector_barrier());
+        }
+        if (f.scale != nullptr) {
+          bulk_load(scale(), static_cast<const bf16*>(f.scale) + place.column, bytes, vector_barrier());
+        }
       }
     }
-    if (f.residual != nullptr) {
+    if (f.residual != nullptr && f.kept == nullptr) {
       __syncwarp();
       if (threadIdx.x % 32 == 0) {
-#pragma unroll
-        for (int p = 0; p < (T::BOXES < T::PASSES ? T::BOXES : T::PASSES); ++p) ask(residual, p, row0, column0);
+#pragma unroll 1
+        for (int p = 0; p < min(T::BOXES, T::PASSES); ++p) ask(residual, p, place);
       }
     }
   }
 
   __device__ __forceinline__ void wait_vectors(const Finish& f) {
     if (f.bias == nullptr && f.scale == nullptr) return;
-    barrier_wait(vector_barrier, vector_parity);
+    barrier_wait(vector_barrier(), vector_parity);
     vector_parity ^= 1;
   }
 
   // The box with pass p of the residual.
   __device__ __forceinline__ uint32_t wait_residual(int p) {
     const int b = p % T::BOXES;
-    barrier_wait(box_barriers + b * 8, box_parities >> b & 1);
+    barrier_wait(box_barrier(b), box_parities >> b & 1);
     box_parities ^= 1u << b;
-    return boxes + b * T::BOX_BYTES;
+    return boxes() + b * T::BOX_BYTES;
   }
 
-  // What belongs to a column, for each of a thread's elements of pass p.
-  template <int LENGTH> __device__ static __forceinline__ void of_columns(uint32_t vector, int p, float (&z)[LENGTH]) {
+  // What belongs to a column, for each of a thread's elements of a block.
+  __device__ static __forceinline__ void of_columns(uint32_t vector, int block, float (&z)[8]) {
 #pragma unroll
-    for (int i = 0; i < LENGTH / 4; ++i) {
+    for (int i = 0; i < 2; ++i) {
       uint32_t packed;
-      asm volatile("ld.shared.b32 %0, [%1];\n" : "=r"(packed) : "r"(vector + (p * LENGTH * 2 + i * 8 + threadIdx.x % 4 * 2) * 2)
+      asm volatile("ld.shared.b32 %0, [%1];\n"
+                   : "=r"(packed)
+                   : "r"(vector + (block * BLOCK + i * 8 + threadIdx.x % 4 * 2) * 2)
                    : "memory");
       const float2 pair = widen_pair(packed);
 #pragma unroll
@@ -134,158 +164,173 @@ template <typename T> struct Inbox {
   }
 };
 
-// The epilogues of epilogue.cuh, step by step the same arithmetic, on sums that stay in registers.
+// The epilogues of epilogue.cuh, step by step the same arithmetic, from registers.
 template <typename T>
 __device__ __forceinline__ void finish_rows(
-    Outbox<T::BOX_COLUMNS, T::BOXES>& out, Inbox<T>& in, const Arrays& arrays, const float (&acc)[T::SUMS],
-    const Finish& f, int row0, int column0) {
+    Outbox<T::BOX_COLUMNS, T::BOXES>& out, Inbox<T>& in, const Arrays& arrays, const float (&acc)[T::HALVES][T::SUMS],
+    const Finish& f, const Place& place) {
   using Out = Box<T::BOX_COLUMNS>;
-  constexpr int LENGTH = T::BOX_COLUMNS / 2;
+  constexpr int BLOCKS = T::BOX_COLUMNS / BLOCK;
   in.wait_vectors(f);
 #pragma unroll 1
   for (int p = 0; p < T::PASSES; ++p) {
-    const int column = column0 + p * T::BOX_COLUMNS;
-    float z[LENGTH];
-    select<0, LENGTH, T::SUMS>(z, acc, p);
-    if (f.bias != nullptr) {
-      float bias[LENGTH];
-      in.of_columns(in.bias(), p, bias);
+    const int half = p / T::PASSES_OF_HALF, first = p % T::PASSES_OF_HALF * BLOCKS;
+    const int row = place.row_of(half), column = place.column + first * BLOCK;
+    auto sums = [&](float (&z)[8], int block) {
+      select(z, acc, half, block);
+      if (f.bias != nullptr) {
+        float bias[8];
+        in.of_columns(in.bias(), block, bias);
 #pragma unroll
-      for (int i = 0; i < LENGTH; ++i) z[i] = __fadd_rn(z[i], bias[i]);
+        for (int i = 0; i < 8; ++i) z[i] = __fadd_rn(z[i], bias[i]);
+      }
+    };
+    if (f.kept != nullptr) {
+      const uint32_t box = out.take();
+#pragma unroll 1
+      for (int b = 0; b < BLOCKS; ++b) {
+        float z[8];
+        sums(z, first + b);
+        Out::put(box, b, z);
+      }
+      out.send(arrays.kept, box, column, row);
     }
-    if (f.residual != nullptr) {
-      // The box that held the residual takes what becomes of it.
-      const uint32_t box = in.wait_residual(p);
-      float base[LENGTH];
-      Out::template get<0>(box, base);
-      __syncwarp();
+    if (f.residual == nullptr) {
+      const uint32_t box = out.take();
+#pragma unroll 1
+      for (int b = 0; b < BLOCKS; ++b) {
+        float z[8];
+        sums(z, first + b);
+        if (f.kind == GELU) {
+#pragma unroll
+          for (int i = 0; i < 8; ++i) z[i] = gelu(z[i]);
+        }
+        Out::put(box, b, z);
+      }
+      out.send(arrays.c, box, column, row);
+      continue;
+    }
+    // The box that held the residual takes what becomes of it.
+    if (f.kept != nullptr && threadIdx.x % 32 == 0) in.ask(arrays.residual, p, place);
+    const uint32_t box = in.wait_residual(p);
+#pragma unroll 1
+    for (int b = 0; b < BLOCKS; ++b) {
+      float z[8], base[8];
+      sums(z, first + b);
+      Out::get(box, b, base);
       if (f.kind == GELU_BACKWARD) {
 #pragma unroll
-        for (int i = 0; i < LENGTH; ++i) z[i] = __fmul_rn(z[i], gelu_derivative(base[i]));
+        for (int i = 0; i < 8; ++i) z[i] = __fmul_rn(z[i], gelu_derivative(base[i]));
+      } else if (f.scale == nullptr) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) z[i] = __fadd_rn(base[i], z[i]);
       } else {
-        if (f.kept != nullptr) {
-          Out::template put<0>(box, z);
-          out.send(arrays.kept, box, column, row0);
-          out.drain();
-        }
-        if (f.scale == nullptr) {
+        float scale[8];
+        in.of_columns(in.scale(), first + b, scale);
 #pragma unroll
-          for (int i = 0; i < LENGTH; ++i) z[i] = __fadd_rn(base[i], z[i]);
-        } else {
-          float scale[LENGTH];
-          in.of_columns(in.scale(), p, scale);
-#pragma unroll
-          for (int i = 0; i < LENGTH; ++i) z[i] = __fmaf_rn(scale[i], z[i], base[i]);
-        }
+        for (int i = 0; i < 8; ++i) z[i] = __fmaf_rn(scale[i], z[i], base[i]);
       }
-      Out::template put<0>(box, z);
-      out.send(arrays.c, box, column, row0);
-      if (p + T::BOXES < T::PASSES && threadIdx.x % 32 == 0) in.ask(arrays.residual, p + T::BOXES, row0, column0);
-    } else {
-      if (f.kind == GELU) {
-        if (f.kept != nullptr) {
-          const uint32_t box = out.take();
-          Out::template put<0>(box, z);
-          out.send(arrays.kept, box, column, row0);
-        }
-#pragma unroll
-        for (int i = 0; i < LENGTH; ++i) z[i] = gelu(z[i]);
-      }
-      const uint32_t box = out.take();
-      Out::template put<0>(box, z);
-      out.send(arrays.c, box, column, row0);
+      __syncwarp();
+      Out::put(box, b, z);
+    }
+    out.send(arrays.c, box, column, row);
+    if (f.kept == nullptr && p + T::BOXES < T::PASSES && threadIdx.x % 32 == 0) {
+      in.ask(arrays.residual, p + T::BOXES, place);
     }
   }
 }
 
-// The gated unit, 32 columns at a time.
+// The gated unit: the other product, the gate's, then what becomes of both.
 template <typename T>
 __device__ __forceinline__ void finish_gated(
-    Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Arrays& arrays, const float (&acc)[T::SUMS], const Finish& f, int row0,
-    int column0) {
-  using Out = Box<T::BOX_COLUMNS>;
-  static_assert(T::BOX_COLUMNS == 64);
-  constexpr int LENGTH = 16, GATES = T::SUMS / 2;
+    Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Arrays& arrays, const float (&acc)[T::HALVES][T::SUMS], const Finish& f,
+    const Place& place) {
+  constexpr int BLOCKS = T::BOX_COLUMNS / BLOCK, GATES = T::C_COLUMNS / BLOCK;
 #pragma unroll 1
   for (int p = 0; p < T::PASSES; ++p) {
-    const int column = column0 + p * T::BOX_COLUMNS;
-    float left[LENGTH], right[LENGTH];
-    if (f.kept_up != nullptr) {
-      select<GATES, LENGTH, T::SUMS>(left, acc, 2 * p);
-      select<GATES, LENGTH, T::SUMS>(right, acc, 2 * p + 1);
+    const int half = p / T::PASSES_OF_HALF, first = p % T::PASSES_OF_HALF * BLOCKS;
+#pragma unroll 1
+    for (int what = 0; what < 3; ++what) {
+      if ((what == 0 && f.kept_up == nullptr) || (what == 1 && f.kept == nullptr)) continue;
       const uint32_t box = out.take();
-      Out::template put<0>(box, left);
-      Out::template put<2>(box, right);
-      out.send(arrays.kept_up, box, column, row0);
-    }
-    select<0, LENGTH, GATES>(left, acc, 2 * p);
-    select<0, LENGTH, GATES>(right, acc, 2 * p + 1);
-    if (f.kept != nullptr) {
-      const uint32_t box = out.take();
-      Out::template put<0>(box, left);
-      Out::template put<2>(box, right);
-      out.send(arrays.kept, box, column, row0);
-    }
-    float up[LENGTH];
-    select<GATES, LENGTH, T::SUMS>(up, acc, 2 * p);
+#pragma unroll 1
+      for (int b = 0; b < BLOCKS; ++b) {
+        float z[8];
+        select(z, acc, half, first + b + (what == 0 ? GATES : 0));
+        if (what == 2) {
+          float up[8];
+          select(up, acc, half, first + b + GATES);
 #pragma unroll
-    for (int i = 0; i < LENGTH; ++i) left[i] = __fmul_rn(silu(left[i]), up[i]);
-    select<GATES, LENGTH, T::SUMS>(up, acc, 2 * p + 1);
-#pragma unroll
-    for (int i = 0; i < LENGTH; ++i) right[i] = __fmul_rn(silu(right[i]), up[i]);
-    const uint32_t box = out.take();
-    Out::template put<0>(box, left);
-    Out::template put<2>(box, right);
-    out.send(arrays.c, box, column, row0);
+          for (int i = 0; i < 8; ++i) z[i] = __fmul_rn(silu(z[i]), up[i]);
+        }
+        Box<T::BOX_COLUMNS>::put(box, b, z);
+      }
+      const TensorMap& map = what == 0 ? arrays.kept_up : what == 1 ? arrays.kept : arrays.c;
+      out.send(map, box, place.column + first * BLOCK, place.row_of(half));
+    }
   }
 }
 
 // Sums that stay fp32.
 template <typename T>
 __device__ __forceinline__ void finish_wide(
-    Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Arrays& arrays, const float (&acc)[T::SUMS], int row0, int column0) {
-  constexpr int COLUMNS = T::BOX_COLUMNS / 2, LENGTH = COLUMNS / 2;
+    Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Arrays& arrays, const float (&acc)[T::HALVES][T::SUMS],
+    const Place& place) {
+  constexpr int BLOCKS = T::BOX_COLUMNS / 2 / BLOCK;
 #pragma unroll 1
-  for (int p = 0; p < T::C_COLUMNS / COLUMNS; ++p) {
-    float z[LENGTH];
-    select<0, LENGTH, T::SUMS>(z, acc, p);
-    const uint32_t box = out.take();
-    Box<T::BOX_COLUMNS>::put_wide(box, z);
-    out.send(arrays.c, box, column0 + p * COLUMNS, row0);
+  for (int half = 0; half < T::HALVES; ++half) {
+#pragma unroll 1
+    for (int first = 0; first < T::C_COLUMNS / BLOCK; first += BLOCKS) {
+      const uint32_t box = out.take();
+#pragma unroll 1
+      for (int b = 0; b < BLOCKS; ++b) {
+        float z[8];
+        select(z, acc, half, first + b);
+        Box<T::BOX_COLUMNS>::put_wide(box, b, z);
+      }
+      out.send(arrays.c, box, place.column + first * BLOCK, place.row_of(half));
+    }
   }
 }
 
-// Sums to a patch of fp32 with `pitch` floats a row.
-template <int LENGTH> __device__ __forceinline__ void spread(float* patch, int pitch, const float (&z)[LENGTH]) {
+// A block's sums to column `column` of a patch of fp32.
+__device__ __forceinline__ void spread(float* patch, int pitch, int column, const float (&z)[8]) {
   const int lane = threadIdx.x % 32;
-  float* to = patch + lane / 4 * pitch + lane % 4 * 2;
+  float* to = patch + lane / 4 * pitch + column + lane % 4 * 2;
 #pragma unroll
-  for (int i = 0; i < LENGTH; ++i) to[i / 4 * 8 + i / 2 % 2 * 8 * pitch + i % 2] = z[i];
+  for (int i = 0; i < 8; ++i) to[i / 4 * 8 + i / 2 % 2 * 8 * pitch + i % 2] = z[i];
 }
 
 // The slow way, for rows of any alignment: element by element from a patch.
 template <typename T>
 __device__ __forceinline__ void finish_any(
-    float* patch, const float (&acc)[T::SUMS], const Finish& f, bool wide, int row0, int column0) {
-  constexpr int COLUMNS = T::PATCH_COLUMNS, GATE_END = T::PAIR ? T::SUMS / 2 : T::SUMS;
+    float* patch, const float (&acc)[T::HALVES][T::SUMS], const Finish& f, bool wide, const Place& place) {
+  constexpr int COLUMNS = T::PATCH_COLUMNS, BLOCKS = COLUMNS / BLOCK;
 #pragma unroll 1
-  for (int p = 0; p < T::C_COLUMNS / COLUMNS; ++p) {
-    const int column = column0 + p * COLUMNS;
-    float z[COLUMNS / 2];
-    select<0, COLUMNS / 2, GATE_END>(z, acc, p);
-    __syncwarp();
-    spread(patch, T::PATCH_PITCH, z);
-    if constexpr (T::PAIR) {
-      select<GATE_END, COLUMNS / 2, T::SUMS>(z, acc, p);
-      spread(patch + COLUMNS, T::PATCH_PITCH, z);
-    }
-    __syncwarp();
-    if constexpr (T::PAIR) {
-      finish_pair<bf16, 1, WARP_ROWS, 2 * COLUMNS>(patch, T::PATCH_PITCH, f, row0, column);
-    } else if (wide) {
-      finish_patch<bf16, float, 1, WARP_ROWS, COLUMNS, 1>(patch, T::PATCH_PITCH, f, row0, column);
-    } else {
-      finish_patch<bf16, bf16, 1, WARP_ROWS, COLUMNS, 1>(patch, T::PATCH_PITCH, f, row0, column);
+  for (int half = 0; half < T::HALVES; ++half) {
+    const int row = place.row_of(half);
+#pragma unroll 1
+    for (int first = 0; first < T::C_COLUMNS / BLOCK; first += BLOCKS) {
+      const int column = place.column + first * BLOCK;
+      __syncwarp();
+#pragma unroll 1
+      for (int b = 0; b < BLOCKS; ++b) {
+        float z[8];
+        select(z, acc, half, first + b);
+        spread(patch, T::PATCH_PITCH, b * BLOCK, z);
+        if constexpr (T::PAIR) {
+          select(z, acc, half, first + b + T::C_COLUMNS / BLOCK);
+          spread(patch, T::PATCH_PITCH, COLUMNS + b * BLOCK, z);
+        }
+      }
+      __syncwarp();
+      if constexpr (T::PAIR) {
+        finish_pair<bf16, 1, WARP_ROWS, 2 * COLUMNS>(patch, T::PATCH_PITCH, f, row, column);
+      } else if (wide) {
+        finish_patch<bf16, float, 1, WARP_ROWS, COLUMNS, 1>(patch, T::PATCH_PITCH, f, row, column);
+      } else {
+        finish_patch<bf16, bf16, 1, WARP_ROWS, COLUMNS, 1>(patch, T::PATCH_PITCH, f, row, column);
+      }
     }
   }
 }
@@ -321,54 +366,65 @@ __device__ __forceinline__ void product(
     stages.init();
   }
   const int warp = static_cast<int>(threadIdx.x) / 32 - 4;  // of those that multiply
-  Inbox<T> in(memory, max(warp, 0));
+  Inbox<T> in(memory);
   if (warp >= 0 && threadIdx.x % 32 == 0) in.init();
   join<S>();
 
   NearSquares<S> tiles(f.m, f.n);
   if (warp < 0) {
-    registers_down<40>();
+    registers_down<24>();
     if (threadIdx.x == 0) produce<S, A_ALONG_K, B_ALONG_K>(map_a, map_b, map_b_up, stages, tiles, k);
   } else {
-    registers_up<232>();
+    registers_up<240>();
     // An epilogue that TMA serves: fp32 only as it is.
-    const bool fast = vector && (!wide || (f.kind <= ACCUMULATE && f.bias == nullptr));
-    Outbox<T::BOX_COLUMNS, T::BOXES> out(in.boxes);
-    Multiplier<S, A_ALONG_K, B_ALONG_K> multiply(stages, warp / 4);
+    const bool fast = vector && (!wide || (T::BOX_COLUMNS >= 2 * BLOCK && f.kind <= ACCUMULATE && f.bias == nullptr));
+    Outbox<T::BOX_COLUMNS, T::BOXES> out(in.boxes());
+    Multiplier<S, A_ALONG_K, B_ALONG_K> multiply(stages, k);
+    bool turn = warp / 4 == 0;
     while (tiles.next()) {
-      const int row0 = tiles.row + warp * WARP_ROWS;
-      float acc[S::SUMS] = {};
-      if constexpr (FROM_C) start_from_c(acc, f, row0, tiles.column);
-      if constexpr (!T::PAIR) {
-        if (fast) in.fetch(arrays.residual, f, row0, tiles.column);
+      if (!turn) {
+        multiply.skip();
+        turn = true;
+        continue;
       }
-      multiply(acc, k);
-      if (!fast) {
-        finish_any<T>(reinterpret_cast<float*>(shared + (in.boxes - memory)), acc, f, wide, row0, tiles.column);
+      turn = false;
+      const Place place{tiles.row + warp % 4 * WARP_ROWS, tiles.column};
+      float acc[S::HALVES][S::SUMS] = {};
+      if constexpr (FROM_C) {
+#pragma unroll
+        for (int h = 0; h < S::HALVES; ++h) start_from_c(acc[h], f, place.row_of(h), place.column);
+      }
+      if constexpr (!T::PAIR) {
+        if (fast) in.fetch(arrays.residual, f, place);
+      }
+      multiply(acc);
+      if (T::SLOW_TOO && !fast) {
+        finish_any<T>(reinterpret_cast<float*>(shared + (in.boxes() - memory)), acc, f, wide, place);
       } else if constexpr (T::PAIR) {
-        finish_gated<T>(out, arrays, acc, f, row0, tiles.column);
+        finish_gated<T>(out, arrays, acc, f, place);
       } else if (wide) {
-        finish_wide<T>(out, arrays, acc, row0, tiles.column);
+        if constexpr (T::BOX_COLUMNS >= 2 * BLOCK) finish_wide<T>(out, arrays, acc, place);
       } else {
-        finish_rows<T>(out, in, arrays, acc, f, row0, tiles.column);
+        finish_rows<T>(out, in, arrays, acc, f, place);
       }
     }
-    out.drain();
+    // Shared memory stays until it has been read.
+    if (threadIdx.x % 32 == 0) stores_wait_read<0>();
   }
   if constexpr (S::CLUSTER > 1) join<S>();
 }
 
 // HopperTile.java has the same numbers.
 //                           columns stages cluster box boxes pair
-using Columns256 = Tile<256, 4, 2, 64, 2>;
-using Columns256Pair = Tile<256, 4, 2, 64, 2, true>;
-using Columns224 = Tile<224, 4, 2, 32, 4>;
-using Columns192 = Tile<192, 4, 2, 64, 3>;
-using Columns128 = Tile<128, 6, 2, 64, 2>;
-using Columns128Pair = Tile<128, 6, 2, 64, 1, true>;
-using Columns112 = Tile<112, 6, 2, 16, 7>;
-using Alone128 = Tile<128, 6, 1, 64, 2>;
-using Alone128Pair = Tile<128, 6, 1, 64, 1, true>;
+using Columns192 = Tile<192, 5, 2, 32, 3>;
+using Columns192Pair = Tile<192, 5, 2, 32, 3, true>;
+using Columns176 = Tile<176, 5, 2, 16, 6>;
+using Columns160 = Tile<160, 5, 2, 32, 4>;
+using Columns128 = Tile<128, 6, 2, 32, 4>;
+using Columns128Pair = Tile<128, 6, 2, 32, 3, true>;
+using Columns112 = Tile<112, 6, 2, 16, 6>;
+using Alone128 = Tile<128, 6, 1, 32, 4>;
+using Alone128Pair = Tile<128, 6, 1, 32, 3, true>;
 
 }  // namespace
 }  // namespace saccade
@@ -397,9 +453,9 @@ using Alone128Pair = Tile<128, 6, 1, 64, 1, true>;
   SACCADE_HOPPER_GEMM(add_tn_##SUFFIX, TILE, false, false, true)      \
   SACCADE_HOPPER_GEMM(swi_glu_##SUFFIX, PAIR, true, true, false)
 
-SACCADE_HOPPER_LAYOUTS(128x256_cluster, Columns256, Columns256Pair)
-SACCADE_HOPPER_GEMM(gemm_nt_128x224_cluster, Columns224, true, true, false)
-SACCADE_HOPPER_GEMM(gemm_nt_128x192_cluster, Columns192, true, true, false)
+SACCADE_HOPPER_LAYOUTS(128x192_cluster, Columns192, Columns192Pair)
+SACCADE_HOPPER_GEMM(gemm_nt_128x176_cluster, Columns176, true, true, false)
+SACCADE_HOPPER_GEMM(gemm_nt_128x160_cluster, Columns160, true, true, false)
 SACCADE_HOPPER_LAYOUTS(128x128_cluster, Columns128, Columns128Pair)
 SACCADE_HOPPER_GEMM(gemm_nt_128x112_cluster, Columns112, true, true, false)
 SACCADE_HOPPER_LAYOUTS(128x128, Alone128, Alone128Pair)

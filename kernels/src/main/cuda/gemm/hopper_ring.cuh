@@ -20,6 +20,13 @@ template <int STAGES> struct Ring {
       parity ^= 1;
     }
   }
+
+  // As many times next().
+  __device__ __forceinline__ void advance(int stages) {
+    const int to = stage + stages;
+    parity ^= to / STAGES & 1;
+    stage = to % STAGES;
+  }
 };
 
 }  // namespace saccade

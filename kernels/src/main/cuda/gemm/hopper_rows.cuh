@@ -1,4 +1,4 @@
-// A warp's 16 rows of sums, as wgmma holds them in registers, on their way to and from arrays [m, n] in memory: through
+// A warp's 16 rows of sums, as wgmma holds them in registers (hopper.cuh), 16 columns at a time, on their way to and from arrays [m, n] in memory: through
 // boxes in shared memory that TMA carries.
 #pragma once
 
@@ -39,41 +39,30 @@ template <int COLUMNS> struct Box {
     return place(box, lane % 16, block * 2 + lane / 16);
   }
 
-  // LENGTH / 8 blocks of 16 columns from block FIRST on.
-  template <int FIRST, int LENGTH> __device__ static __forceinline__ void put(uint32_t box, const float (&z)[LENGTH]) {
+  // A block of 16 columns, rounded.
+  __device__ static __forceinline__ void put(uint32_t box, int block, const float (&z)[8]) {
+    stmatrix(matrix(box, block), round_pair(z[0], z[1]), round_pair(z[2], z[3]), round_pair(z[4], z[5]),
+             round_pair(z[6], z[7]));
+  }
+
+  __device__ static __forceinline__ void get(uint32_t box, int block, float (&z)[8]) {
+    uint32_t packed[4];
+    ldmatrix(packed, matrix(box, block));
 #pragma unroll
-    for (int i = 0; i < LENGTH / 8; ++i) {
-      const float* s = z + i * 8;
-      stmatrix(matrix(box, FIRST + i), round_pair(s[0], s[1]), round_pair(s[2], s[3]), round_pair(s[4], s[5]),
-               round_pair(s[6], s[7]));
+    for (int j = 0; j < 4; ++j) {
+      const float2 pair = widen_pair(packed[j]);
+      z[j * 2] = pair.x;
+      z[j * 2 + 1] = pair.y;
     }
   }
 
-  template <int FIRST, int LENGTH> __device__ static __forceinline__ void get(uint32_t box, float (&z)[LENGTH]) {
-#pragma unroll
-    for (int i = 0; i < LENGTH / 8; ++i) {
-      uint32_t packed[4];
-      ldmatrix(packed, matrix(box, FIRST + i));
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const float2 pair = widen_pair(packed[j]);
-        z[i * 8 + j * 2] = pair.x;
-        z[i * 8 + j * 2 + 1] = pair.y;
-      }
-    }
-  }
-
-  // The same without rounding: COLUMNS / 2 columns of fp32.
-  __device__ static __forceinline__ void put_wide(uint32_t box, const float (&z)[COLUMNS / 4]) {
+  // The same without rounding, of COLUMNS / 2 columns of fp32.
+  __device__ static __forceinline__ void put_wide(uint32_t box, int block, const float (&z)[8]) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int i = 0; i < COLUMNS / 16; ++i) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const uint32_t to = place(box, lane / 4 + h * 8, i * 2 + lane % 4 / 2) + lane % 2 * 8;
-        asm volatile("st.shared.v2.f32 [%0], {%1, %2};\n" ::"r"(to), "f"(z[i * 4 + h * 2]), "f"(z[i * 4 + h * 2 + 1])
-                     : "memory");
-      }
+    for (int i = 0; i < 4; ++i) {  // columns 8 (i / 2) on, rows 8 (i % 2) on
+      const uint32_t to = place(box, lane / 4 + i % 2 * 8, block * 4 + i / 2 * 2 + lane % 4 / 2) + lane % 2 * 8;
+      asm volatile("st.shared.v2.f32 [%0], {%1, %2};\n" ::"r"(to), "f"(z[i * 2]), "f"(z[i * 2 + 1]) : "memory");
     }
   }
 };
@@ -85,12 +74,10 @@ template <int COLUMNS, int BOXES> struct Outbox {
 
   __device__ __forceinline__ explicit Outbox(uint32_t memory) : memory(memory) {}
 
-  __device__ __forceinline__ uint32_t box(int i) const { return memory + i * Box<COLUMNS>::BYTES; }
-
   __device__ __forceinline__ uint32_t take() {
     if (threadIdx.x % 32 == 0) stores_wait_read<BOXES - 1>();
     __syncwarp();
-    const uint32_t taken = box(next);
+    const uint32_t taken = memory + next * Box<COLUMNS>::BYTES;
     if (++next == BOXES) next = 0;
     return taken;
   }
@@ -103,12 +90,6 @@ template <int COLUMNS, int BOXES> struct Outbox {
       tma_store(map, box, x, y);
       stores_commit();
     }
-  }
-
-  // Until every box has been read.
-  __device__ __forceinline__ void drain() const {
-    if (threadIdx.x % 32 == 0) stores_wait_read<0>();
-    __syncwarp();
   }
 };
 

@@ -26,7 +26,7 @@ final class HopperGemm {
     /// Chooses a product's tile.
     interface Choice {
         /// The tile.
-        HopperTile tile(Form form, boolean fromC, int m, int n);
+        HopperTile tile(Form form, boolean fromC, boolean fast, int m, int n);
     }
 
     /// @param clusters how many the device runs at once
@@ -93,8 +93,9 @@ final class HopperGemm {
     HopperGemm(CudaDevice cuda) {
         this(
                 cuda,
-                (form, fromC, m, n) ->
-                        HopperTile.choose(form, fromC, m, n, cuda.properties().multiprocessors()),
+                (form, fromC, fast, m, n) ->
+                        HopperTile.choose(
+                                form, fromC, fast, m, n, cuda.properties().multiprocessors()),
                 Integer.MAX_VALUE);
     }
 
@@ -143,7 +144,9 @@ final class HopperGemm {
             Finish finish,
             boolean wide,
             boolean vector) {
-        HopperTile tile = choice.tile(form, finish.fromC(), m, n);
+        boolean fast =
+                vector && (!wide || (finish.kind() <= Finish.ACCUMULATE && finish.bias() == 0));
+        HopperTile tile = choice.tile(form, finish.fromC(), fast, m, n);
         Loaded loaded = loaded(tile, form, finish.fromC());
         if (form == Form.TN) {
             across(a, from, m, k);

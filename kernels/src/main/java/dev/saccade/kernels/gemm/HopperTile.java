@@ -6,12 +6,12 @@ import dev.saccade.kernels.gemm.CudaTile.Form;
 /// function of the product's shape. It decides when and where an element is computed, never what it
 /// is. The numbers are those of `gemm/hopper.cu` and `gemm/hopper_few.cu`.
 enum HopperTile {
-    COLUMNS_256("128x256_cluster", 128, 256, 2, 64, 384, 221_296, 229_504, 1.0),
-    COLUMNS_224("128x224_cluster", 128, 224, 2, 32, 384, 199_792, 0, 0.98),
-    COLUMNS_192("128x192_cluster", 128, 192, 2, 64, 384, 219_264, 0, 0.95),
-    COLUMNS_128("128x128_cluster", 128, 128, 2, 64, 384, 200_848, 221_344, 0.8),
-    COLUMNS_112("128x112_cluster", 128, 112, 2, 16, 384, 190_096, 0, 0.75),
-    ALONE_128("128x128", 128, 128, 1, 64, 384, 200_848, 221_344, 0.7),
+    COLUMNS_192("128x192_cluster", 128, 192, 2, 32, 384, 231_200, 229_664, 1.0),
+    COLUMNS_176("128x176_cluster", 128, 176, 2, 16, 384, 221_024, 0, 0.98),
+    COLUMNS_160("128x160_cluster", 128, 160, 2, 32, 384, 218_720, 0, 0.96),
+    COLUMNS_128("128x128_cluster", 128, 128, 2, 32, 384, 230_768, 221_488, 0.85),
+    COLUMNS_112("128x112_cluster", 128, 112, 2, 16, 384, 210_288, 0, 0.8),
+    ALONE_128("128x128", 128, 128, 1, 32, 384, 230_768, 221_488, 0.7),
     FEW_16("few16", 16, 64, 1, 0, 160, 209_472, 211_376, 0),
     FEW_32("few32", 32, 64, 1, 0, 160, 205_568, 201_360, 0),
     FEW_64("few64", 64, 64, 1, 0, 160, 214_208, 205_936, 0);
@@ -63,15 +63,17 @@ enum HopperTile {
     /// The tile for a product.
     ///
     /// @param fromC whether the chains start from C
+    /// @param fast whether TMA can serve the epilogue
     /// @param multiprocessors the device's
-    static HopperTile choose(Form form, boolean fromC, int m, int n, int multiprocessors) {
+    static HopperTile choose(
+            Form form, boolean fromC, boolean fast, int m, int n, int multiprocessors) {
         if (form.isLayer() && !fromC && m <= FEW_ROWS) {
             return m <= FEW_16.rows ? FEW_16 : m <= FEW_32.rows ? FEW_32 : FEW_64;
         }
-        HopperTile best = COLUMNS_256;
+        HopperTile best = COLUMNS_128;
         double least = Double.POSITIVE_INFINITY;
         for (HopperTile tile : values()) {
-            if (!tile.isFew() && tile.supports(form, fromC, m)) {
+            if (!tile.isFew() && tile.supports(form, fromC, fast, m)) {
                 long slots = multiprocessors / tile.cluster;
                 long rounds = (tile.clusters(form, m, n) + slots - 1) / slots;
                 double cost = rounds * tile.columns / tile.speed;
@@ -85,7 +87,10 @@ enum HopperTile {
     }
 
     /// Whether there is a kernel.
-    boolean supports(Form form, boolean fromC, int m) {
+    boolean supports(Form form, boolean fromC, boolean fast, int m) {
+        if (!fast && this == COLUMNS_192) {
+            return false;
+        }
         if (fromC && form == Form.SWI_GLU) {
             return false;
         }

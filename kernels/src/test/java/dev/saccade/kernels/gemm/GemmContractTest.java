@@ -573,7 +573,7 @@ class GemmContractTest {
         return Arrays.stream(HopperTile.values())
                 .flatMap(tile ->
                         Arrays.stream(Form.values())
-                                .filter(form -> tile.supports(form, false, 1))
+                                .filter(form -> tile.supports(form, false, true, 1))
                                 .map(form -> Arguments.of(tile, form)));
     }
 
@@ -596,7 +596,7 @@ class GemmContractTest {
                     {520, 1032, 200}
                 }) {
             for (int accumulate = 0; accumulate < 2; accumulate++) {
-                if (tile.supports(form, accumulate == 1, shape[0])) {
+                if (tile.supports(form, accumulate == 1, true, shape[0])) {
                     assertSameProduct(
                             Target.CUDA_BF16,
                             chosen,
@@ -611,7 +611,7 @@ class GemmContractTest {
     }
 
     private static Gemm forced(CudaDevice cuda, HopperTile tile, int mostClusters) {
-        return new CudaGemm(cuda, new HopperGemm(cuda, (what, fromC, m, n) -> tile, mostClusters));
+        return new CudaGemm(cuda, new HopperGemm(cuda, (what, fromC, fast, m, n) -> fast || tile.supports(what, fromC, fast, m) ? tile : HopperTile.COLUMNS_128, mostClusters));
     }
 
     /// Epilogues go through memory that a block's tiles share: few blocks compute them all here.
@@ -623,7 +623,7 @@ class GemmContractTest {
         Gemm portable = new CudaGemm(cuda, null);
         Gemm forced = forced(cuda, tile, 2);
         for (int[] shape : new int[][] {{16, 40, 72}, {520, 1032, 200}, {777, 1424, 72}}) {
-            if (!tile.supports(form, false, shape[0]) || (form == Form.TN && shape[0] % 8 != 0)) {
+            if (!tile.supports(form, false, true, shape[0]) || (form == Form.TN && shape[0] % 8 != 0)) {
                 continue;
             }
             try (Buffers buffers = Target.CUDA_BF16.open()) {

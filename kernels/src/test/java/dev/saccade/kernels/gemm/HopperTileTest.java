@@ -19,8 +19,8 @@ class HopperTileTest {
             for (int n : EXTENTS) {
                 for (int accumulate = 0; accumulate < 2; accumulate++) {
                     boolean fromC = accumulate == 1 && form != Form.SWI_GLU;
-                    HopperTile tile = HopperTile.choose(form, fromC, m, n, H100);
-                    assertThat(tile.supports(form, fromC, m))
+                    HopperTile tile = HopperTile.choose(form, fromC, true, m, n, H100);
+                    assertThat(tile.supports(form, fromC, true, m))
                             .as("%s for %s of %d x %d", tile, form, m, n)
                             .isTrue();
                     assertThat(tile.sharedBytes(form)).isBetween(1, MOST_SHARED_BYTES);
@@ -32,12 +32,12 @@ class HopperTileTest {
     @ParameterizedTest
     @CsvSource({
         // Large products: the tile that reads least for what it computes.
-        "NT,false,8192,8192,COLUMNS_256",
-        "NN,false,8192,8192,COLUMNS_256",
-        "TN,true,5120,27648,COLUMNS_256",
-        "SWI_GLU,false,16384,27648,COLUMNS_256",
+        "NT,false,8192,8192,COLUMNS_192",
+        "NN,false,8192,8192,COLUMNS_192",
+        "TN,true,5120,27648,COLUMNS_192",
+        "SWI_GLU,false,16384,27648,COLUMNS_192",
         // The width that leaves least idle.
-        "NT,false,8192,896,COLUMNS_224",
+        "NT,false,8192,896,COLUMNS_176",
         "NT,false,8192,1152,COLUMNS_192",
         "NT,false,2048,896,COLUMNS_112",
         // Decoding; a chain from C has no kernel for few rows.
@@ -50,6 +50,6 @@ class HopperTileTest {
         "NN,false,100,12800,ALONE_128"
     })
     void theShapeDecides(Form form, boolean fromC, int m, int n, HopperTile expected) {
-        assertThat(HopperTile.choose(form, fromC, m, n, H100)).isEqualTo(expected);
+        assertThat(HopperTile.choose(form, fromC, true, m, n, H100)).isEqualTo(expected);
     }
 }
