@@ -9,13 +9,15 @@ written in bf16; nothing but torch and safetensors is needed. A layer of the dec
 import argparse
 import json
 import pathlib
-import shutil
 import time
 
 import torch
 from safetensors.torch import save_file
 
 C, FFN_V, LAYERS_V = 3200, 12800, 45
+# What InternVL3 adds to the tokens of Qwen2.5, in the order of their ids.
+FIRST_IMAGE_TOKEN = 151665
+IMAGE_TOKENS = "<img> </img> <IMG_CONTEXT> <quad> </quad> <ref> </ref> <box> </box>".split()
 D, FFN, HEADS, KV, HEAD_DIM, VOCABULARY = 5120, 27648, 40, 8, 128, 151674
 
 
@@ -134,7 +136,13 @@ def main():
     (options.folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
     (options.folder / "config.json").write_text(json.dumps(config(options.layers), indent=2))
     if options.tokenizer:
-        shutil.copy(options.tokenizer, options.folder / "tokenizer.json")
+        tokenizer = json.loads(options.tokenizer.read_text())
+        known = {token["content"] for token in tokenizer["added_tokens"]}
+        flags = dict(single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+        tokenizer["added_tokens"] += [
+            dict(id=FIRST_IMAGE_TOKEN + i, content=text, **flags) for i, text in enumerate(IMAGE_TOKENS) if text not in known
+        ]
+        (options.folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     print(f"{total / 1e9:.1f} GB in {time.time() - start:.0f} s")
 
 

@@ -8,7 +8,7 @@
 namespace saccade {
 
 // The launcher's numbers for the epilogues; CudaGemm.java has the same.
-enum Kind { STORE = 0, ACCUMULATE = 1, GELU = 2, RESIDUAL = 3 };
+enum Kind { STORE = 0, ACCUMULATE = 1, GELU = 2, RESIDUAL = 3, GELU_BACKWARD = 4 };
 
 // Where sums go; an operand that is absent is null. `bias` and `scale` are of the operands' type.
 struct Finish {

@@ -79,19 +79,19 @@ __device__ __forceinline__ float log_one_plus_in_range(float f) {
   return log_of_parts(e == 0 ? f : __fsub_rn(fraction, 1.0f), small_int_to_float(e));
 }
 
-// The error function. NaN stays.
+// The error function. NaN stays. Both ranges are computed and one is chosen: neighbouring lanes and elements rarely agree on
+// one, and without branches the compiler interleaves elements.
 __device__ __forceinline__ float erf_of(float x) {
+  const float t = __fmul_rn(x, x);
+  float p = __fmaf_rn(7.853876e-05f, t, -0.00080101984f);
+  p = __fmaf_rn(p, t, 0.005188328f);
+  p = __fmaf_rn(p, t, -0.026853813f);
+  p = __fmaf_rn(p, t, 0.112835854f);
+  p = __fmaf_rn(p, t, -0.37612626f);
+  p = __fmaf_rn(p, t, 0.12837917f);
+  const float near = __fmaf_rn(x, p, x);
+
   const float size = fabsf(x);
-  if (size < 1.0f) {
-    const float t = __fmul_rn(x, x);
-    float p = __fmaf_rn(7.853876e-05f, t, -0.00080101984f);
-    p = __fmaf_rn(p, t, 0.005188328f);
-    p = __fmaf_rn(p, t, -0.026853813f);
-    p = __fmaf_rn(p, t, 0.112835854f);
-    p = __fmaf_rn(p, t, -0.37612626f);
-    p = __fmaf_rn(p, t, 0.12837917f);
-    return __fmaf_rn(x, p, x);
-  }
   const float d = __fsub_rn(size > 4.0f ? 4.0f : size, 2.5f);
   float h = __fmaf_rn(1.1342006e-05f, d, 3.083485e-05f);
   h = __fmaf_rn(h, d, -0.00019435197f);
@@ -103,7 +103,8 @@ __device__ __forceinline__ float erf_of(float x) {
   h = __fmaf_rn(h, d, -0.19006316f);
   h = __fmaf_rn(h, d, 0.14203185f);
   const float square = __fmul_rn(h, h);
-  return copysignf(__fmaf_rn(square, -square, 1.0f), x);
+  const float far = copysignf(__fmaf_rn(square, -square, 1.0f), x);
+  return size < 1.0f ? near : far;
 }
 
 }  // namespace saccade

@@ -10,6 +10,9 @@ record Finish(int kind, long bias, long scale, long residual, long kept, long ke
     static final int GELU = 2;
     static final int RESIDUAL = 3;
 
+    /// Nothing beside C.
+    static final Finish NONE = new Finish(STORE, 0, 0, 0, 0, 0);
+
     /// Whether the chains start from C.
     boolean fromC() {
         return kind == ACCUMULATE;

@@ -15,10 +15,13 @@ final class HopperGemm {
 
     private final CudaDevice cuda;
     private final Choice choice;
+    private final int mostClusters;
     private final Map<String, Loaded> kernels = new HashMap<>();
     private final TensorMap a;
     private final TensorMap b;
     private final TensorMap bUp;
+    private final Outputs rounded;
+    private final Outputs wide;
 
     /// Chooses a product's tile.
     interface Choice {
@@ -29,19 +32,83 @@ final class HopperGemm {
     /// @param clusters how many the device runs at once
     private record Loaded(Kernel kernel, int clusters) {}
 
+    /// C and what belongs to it, each [m, n] of one type.
+    private static final class Outputs {
+        private final int bytes;
+        private final TensorMap c;
+        private final TensorMap residual;
+        private final TensorMap kept;
+        private final TensorMap keptUp;
+
+        Outputs(CudaDevice cuda, TensorMap.Element element, int bytes) {
+            this.bytes = bytes;
+            c = cuda.tensorMap(element, 2);
+            residual = cuda.tensorMap(element, 2);
+            kept = cuda.tensorMap(element, 2);
+            keptUp = cuda.tensorMap(element, 2);
+        }
+
+        /// Gives a kernel the maps; in the place of what is absent, `absent`.
+        void give(
+                Kernel launch,
+                TensorMap absent,
+                HopperTile tile,
+                int m,
+                int n,
+                long to,
+                Finish finish) {
+            give(launch, absent, tile, m, n, c, to);
+            give(launch, absent, tile, m, n, residual, finish.residual());
+            give(launch, absent, tile, m, n, kept, finish.kept());
+            give(launch, absent, tile, m, n, keptUp, finish.keptUp());
+        }
+
+        private void give(
+                Kernel launch,
+                TensorMap absent,
+                HopperTile tile,
+                int m,
+                int n,
+                TensorMap map,
+                long address) {
+            if (address == 0) {
+                launch.tensorMap(absent);
+                return;
+            }
+            int rowBytes = tile.storeBytes();
+            map.address(address)
+                    .dimension(0, n, rowBytes / bytes)
+                    .dimension(1, m, (long) n * bytes, HopperTile.STORED_ROWS)
+                    .swizzle(
+                            switch (rowBytes) {
+                                case 128 -> TensorMap.Swizzle.B128;
+                                case 64 -> TensorMap.Swizzle.B64;
+                                default -> TensorMap.Swizzle.B32;
+                            })
+                    .encode();
+            launch.tensorMap(map);
+        }
+    }
+
     HopperGemm(CudaDevice cuda) {
         this(
                 cuda,
                 (form, fromC, m, n) ->
-                        HopperTile.choose(form, fromC, m, n, cuda.properties().multiprocessors()));
+                        HopperTile.choose(form, fromC, m, n, cuda.properties().multiprocessors()),
+                Integer.MAX_VALUE);
     }
 
-    HopperGemm(CudaDevice cuda, Choice choice) {
+    /// @param mostClusters clusters of blocks that are launched at most; few of them compute many
+    ///   tiles each
+    HopperGemm(CudaDevice cuda, Choice choice, int mostClusters) {
         this.cuda = cuda;
         this.choice = choice;
+        this.mostClusters = mostClusters;
         a = matrix();
         b = matrix();
         bUp = matrix();
+        rounded = new Outputs(cuda, TensorMap.Element.BFLOAT16, BYTES);
+        wide = new Outputs(cuda, TensorMap.Element.FLOAT32, Float.BYTES);
     }
 
     private TensorMap matrix() {
@@ -81,23 +148,26 @@ final class HopperGemm {
         if (form == Form.TN) {
             across(a, from, m, k);
         } else {
-            along(a, from, m, k, tile.boxRows());
+            along(a, from, m, k, tile.fetchRows());
         }
         if (form.isLayer()) {
-            along(b, by, n, k, tile.boxColumns(form));
+            along(b, by, n, k, tile.fetchColumns(form));
         } else {
             across(b, by, n, k);
         }
         if (form == Form.SWI_GLU) {
-            along(bUp, byUp, n, k, tile.boxColumns(form));
+            along(bUp, byUp, n, k, tile.fetchColumns(form));
         }
-        long clusters = Math.min(loaded.clusters, tile.clusters(form, m, n));
-        loaded.kernel
-                .begin()
-                .tensorMap(a)
-                .tensorMap(b)
-                .tensorMap(form == Form.SWI_GLU ? bUp : b)
-                .pointer(to)
+        int most = Math.min(loaded.clusters, mostClusters);
+        long clusters = Math.min(most, tile.clusters(form, m, n));
+        Kernel launch = loaded.kernel.begin();
+        launch.tensorMap(a).tensorMap(b).tensorMap(form == Form.SWI_GLU ? bUp : b);
+        if (!tile.isFew()) {
+            // Without vectors there are no such maps: C's rows begin anywhere.
+            Outputs outputs = wide ? this.wide : rounded;
+            outputs.give(launch, a, tile, m, n, vector ? to : 0, vector ? finish : Finish.NONE);
+        }
+        launch.pointer(to)
                 .pointer(finish.bias())
                 .pointer(finish.scale())
                 .pointer(finish.residual())

@@ -6,17 +6,21 @@ import dev.saccade.kernels.gemm.CudaTile.Form;
 /// function of the product's shape. It decides when and where an element is computed, never what it
 /// is. The numbers are those of `gemm/hopper.cu` and `gemm/hopper_few.cu`.
 enum HopperTile {
-    COLUMNS_256("128x256_cluster", 128, 256, 2, 384, 215_104, 231_488, 1.0),
-    COLUMNS_224("128x224_cluster", 128, 224, 2, 384, 198_720, 0, 0.98),
-    COLUMNS_192("128x192_cluster", 128, 192, 2, 384, 223_312, 0, 0.95),
-    COLUMNS_128("128x128_cluster", 128, 128, 2, 384, 215_136, 231_520, 0.8),
-    ALONE_128("128x128", 128, 128, 1, 384, 215_136, 231_520, 0.7),
-    FEW_16("few16", 16, 64, 1, 160, 209_472, 211_376, 0),
-    FEW_32("few32", 32, 64, 1, 160, 205_568, 201_360, 0),
-    FEW_64("few64", 64, 64, 1, 160, 214_208, 205_936, 0);
+    COLUMNS_256("128x256_cluster", 128, 256, 2, 64, 384, 221_296, 229_504, 1.0),
+    COLUMNS_224("128x224_cluster", 128, 224, 2, 32, 384, 199_792, 0, 0.98),
+    COLUMNS_192("128x192_cluster", 128, 192, 2, 64, 384, 219_264, 0, 0.95),
+    COLUMNS_128("128x128_cluster", 128, 128, 2, 64, 384, 200_848, 221_344, 0.8),
+    COLUMNS_112("128x112_cluster", 128, 112, 2, 16, 384, 190_096, 0, 0.75),
+    ALONE_128("128x128", 128, 128, 1, 64, 384, 200_848, 221_344, 0.7),
+    FEW_16("few16", 16, 64, 1, 0, 160, 209_472, 211_376, 0),
+    FEW_32("few32", 32, 64, 1, 0, 160, 205_568, 201_360, 0),
+    FEW_64("few64", 64, 64, 1, 0, 160, 214_208, 205_936, 0);
 
     /// Up to this many rows a linear layer's time is that of reading its weight.
     private static final int FEW_ROWS = 64;
+
+    /// Rows of C that a warp stores at once.
+    static final int STORED_ROWS = 16;
 
     /// Elements of k in a stage.
     static final int DEPTH = 64;
@@ -25,12 +29,14 @@ enum HopperTile {
     private final int rows;
     private final int columns;
     private final int cluster;
+    private final int boxColumns;
     private final int threads;
     private final int sharedBytes;
     private final int pairSharedBytes;
     private final double speed;
 
     /// @param cluster blocks below each other that share a tile of B
+    /// @param boxColumns bf16 elements of C that a box takes to memory; 0: few rows, no boxes
     /// @param pairSharedBytes shared memory of the gated unit; 0: only linear layers have a kernel
     /// @param speed the share of a multiprocessor's best speed that a block reaches; 0: few rows
     HopperTile(
@@ -38,6 +44,7 @@ enum HopperTile {
             int rows,
             int columns,
             int cluster,
+            int boxColumns,
             int threads,
             int sharedBytes,
             int pairSharedBytes,
@@ -46,6 +53,7 @@ enum HopperTile {
         this.rows = rows;
         this.columns = columns;
         this.cluster = cluster;
+        this.boxColumns = boxColumns;
         this.threads = threads;
         this.sharedBytes = sharedBytes;
         this.pairSharedBytes = pairSharedBytes;
@@ -117,16 +125,21 @@ enum HopperTile {
     }
 
     /// Rows of A that one fetch brings.
-    int boxRows() {
+    int fetchRows() {
         return rows;
     }
 
     /// Rows of a B that lies along k, as a weight does, that one fetch brings.
-    int boxColumns(Form form) {
+    int fetchColumns(Form form) {
         if (isFew()) {
             return columns;
         }
         return form == Form.SWI_GLU ? columns / 2 : columns / cluster;
+    }
+
+    /// Bytes of a row of C that a box takes to memory.
+    int storeBytes() {
+        return boxColumns * 2;
     }
 
     /// Blocks of a cluster.

@@ -584,8 +584,7 @@ class GemmContractTest {
         CudaDevice cuda = Target.sharedCuda();
         assumeTrue(HopperGemm.runsOn(cuda), "not a Hopper GPU");
         Gemm chosen = new CudaGemm(cuda, null);
-        HopperGemm hopper = new HopperGemm(cuda, (what, fromC, m, n) -> tile);
-        Gemm forced = new CudaGemm(cuda, hopper);
+        Gemm forced = forced(cuda, tile, Integer.MAX_VALUE);
         for (int[] shape :
                 new int[][] {
                     {1, 8, 8},
@@ -609,6 +608,58 @@ class GemmContractTest {
                 }
             }
         }
+    }
+
+    private static Gemm forced(CudaDevice cuda, HopperTile tile, int mostClusters) {
+        return new CudaGemm(cuda, new HopperGemm(cuda, (what, fromC, m, n) -> tile, mostClusters));
+    }
+
+    /// Epilogues go through memory that a block's tiles share: few blocks compute them all here.
+    @ParameterizedTest
+    @MethodSource("hopperTilesAndForms")
+    void hoppersEpiloguesWorkOnTheSum(HopperTile tile, Form form) {
+        CudaDevice cuda = Target.sharedCuda();
+        assumeTrue(HopperGemm.runsOn(cuda), "not a Hopper GPU");
+        Gemm portable = new CudaGemm(cuda, null);
+        Gemm forced = forced(cuda, tile, 2);
+        for (int[] shape : new int[][] {{16, 40, 72}, {520, 1032, 200}, {777, 1424, 72}}) {
+            if (!tile.supports(form, false, shape[0]) || (form == Form.TN && shape[0] % 8 != 0)) {
+                continue;
+            }
+            try (Buffers buffers = Target.CUDA_BF16.open()) {
+                if (form == Form.SWI_GLU) {
+                    float[][] expected = gatedAndKept(buffers, portable, shape);
+                    float[][] actual = gatedAndKept(buffers, forced, shape);
+                    for (int i = 0; i < expected.length; i++) {
+                        assertSameBits(actual[i], expected[i], "result " + i + " by " + tile);
+                    }
+                    continue;
+                }
+                Layout layout = Layout.valueOf(form.name());
+                Operands operands = Operands.random(DType.BF16, layout, shape);
+                float[] sums =
+                        multiply(buffers, portable, DType.BF16, DType.F32, operands, 0, false);
+                for (DType result : results(Target.CUDA_BF16)) {
+                    epilogues(buffers, forced, DType.BF16, result, operands, 0, sums);
+                }
+            }
+        }
+    }
+
+    private static float[][] gatedAndKept(Buffers buffers, Gemm gemm, int[] shape) {
+        int m = shape[0];
+        int n = shape[1];
+        int k = shape[2];
+        Span x = buffers.of(DType.BF16, Buffers.normal(1, m * k, 1));
+        Span gateWeight = buffers.of(DType.BF16, Buffers.normal(2, n * k, 0.5));
+        Span upWeight = buffers.of(DType.BF16, Buffers.normal(3, n * k, 0.5));
+        Span[] results = new Span[4];
+        for (int i = 0; i < results.length; i++) {
+            results[i] = buffers.poison(DType.BF16, m * n);
+        }
+        gemm.swiGlu(m, n, k, x, gateWeight, upWeight, results[0], results[1], results[2]);
+        gemm.swiGlu(m, n, k, x, gateWeight, upWeight, results[3], null, null);
+        return Arrays.stream(results).map(buffers::floats).toArray(float[][]::new);
     }
 
     private static void assertSameProduct(

@@ -39,6 +39,7 @@ class HopperTileTest {
         // The width that leaves least idle.
         "NT,false,8192,896,COLUMNS_224",
         "NT,false,8192,1152,COLUMNS_192",
+        "NT,false,2048,896,COLUMNS_112",
         // Decoding; a chain from C has no kernel for few rows.
         "NT,false,1,896,FEW_16",
         "NT,false,17,896,FEW_32",

@@ -39,6 +39,6 @@ final class ByteProgress implements LoadProgress {
                 doneBytes / MEGABYTE,
                 totalBytes / MEGABYTE,
                 Double.NaN,
-                String.format(Locale.ROOT, "MB; %.2f GB/s", doneBytes / 1e9 / seconds));
+                String.format(Locale.ROOT, "in MB, %.2f GB/s", doneBytes / 1e9 / seconds));
     }
 }

@@ -69,7 +69,8 @@ final class ProgressDisplay {
                                     left,
                                     detail));
         } else {
-            out.println("%s %d/%d: %s; %s".formatted(name, done, total, left, detail));
+            String time = left.isEmpty() ? "" : left + "; ";
+            out.println("%s %d/%d: %s%s".formatted(name, done, total, time, detail));
         }
         if (last) {
             finish();
