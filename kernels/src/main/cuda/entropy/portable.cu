@@ -1,11 +1,14 @@
 // Log-probability and entropy of each row's distribution over a vocabulary, and their gradient to the logits.
 //
-// Forward. The tree of additions is that of tree.cuh: four lanes take a segment of 1024 words. They read 32 neighbouring
-// bytes of fp32 at a time, a block's all before anything is computed, so that memory is read once and enough bytes are in
-// flight. Rows may begin at any address: no bit depends on where a row lies. A warp merges each row's segments.
-// The mass of a set of words and the largest word are found in kernels of their own, which add the rest alike.
+// Forward. The tree of additions is that of tree.cuh. A warp takes two segments, 2048 neighbouring words, each of their
+// eight blocks four lanes: it copies the words to shared memory side by side, so that memory is read once, in whole lines,
+// and enough bytes are on their way; then every lane reads its own. The maximum up to each block's end comes by shuffles,
+// and the blocks are added up in order. Rows may begin at any address: no bit depends on where a row lies. A warp merges
+// each row's segments. The mass of a set of words and the largest word are found in kernels of their own, which add the
+// rest alike.
 //
 // Backward. Each element by itself.
+#include "mma_sm80.cuh"
 #include "results.cuh"
 
 namespace {
@@ -14,29 +17,39 @@ using namespace saccade;
 
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
-constexpr int SEGMENT_THREADS = 128;
+constexpr int SEGMENT_WARPS = 4;
 constexpr int CHUNK = 8192;  // words of a row that a block of the backward pass takes
 
-// A lane's words of a block of which `count` exist; the others are -infinity.
-template <typename T>
-__device__ __forceinline__ void load_block(float (&x)[LANE_WORDS], const T* line, int quad_lane, int count) {
-  const T* own = line + 2 * quad_lane;
-  if (count >= BLOCK_WORDS && reinterpret_cast<uintptr_t>(own) % (2 * sizeof(T)) == 0) {
+// Shared memory of a warp: its blocks, each followed by what makes the next one begin in other banks.
+template <typename T> struct Staged {
+  static constexpr int BLOCKS = 2 * SEGMENT_BLOCKS;
+  static constexpr int WORDS = BLOCKS * BLOCK_WORDS;
+  static constexpr int PITCH = BLOCK_WORDS + 8;
+  alignas(16) T words[BLOCKS * PITCH];
+
+  __device__ __forceinline__ T* at(int word) { return words + word / BLOCK_WORDS * PITCH + word % BLOCK_WORDS; }
+};
+
+// Copies the words at `from`, of which `count` exist; the others become -infinity.
+template <typename T> __device__ __forceinline__ void stage(Staged<T>& to, const T* __restrict__ from, int count) {
+  constexpr int PAIR = 2 * sizeof(T);
+  const int lane = threadIdx.x % 32;
+  if (count >= Staged<T>::WORDS && reinterpret_cast<uintptr_t>(from) % PAIR == 0) {
 #pragma unroll
-    for (int j = 0; j < LANE_WORDS / 2; ++j) {
-      const Elements<T, 2> pair = load_elements<2>(own + 8 * j);
-      x[2 * j] = to_float(pair.element[0]);
-      x[2 * j + 1] = to_float(pair.element[1]);
+    for (int i = 0; i < Staged<T>::WORDS / 64; ++i) {
+      const int word = i * 64 + lane * 2;
+      cp_async<PAIR>(shared_address(to.at(word)), from + word, PAIR);
     }
+    cp_async_commit();
+    cp_async_wait<0>();
   } else {
-#pragma unroll
-    for (int j = 0; j < LANE_WORDS / 2; ++j) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        x[2 * j + i] = 8 * j + 2 * quad_lane + i < count ? to_float(own[8 * j + i]) : NONE;
-      }
+#pragma unroll 16
+    for (int i = 0; i < Staged<T>::WORDS / 32; ++i) {
+      const int word = i * 32 + lane;
+      *to.at(word) = word < count ? from[word] : from_float<T>(NONE);
     }
   }
+  __syncwarp();
 }
 
 // A block's flags, in the order of a lane's words.
@@ -45,47 +58,75 @@ __device__ __forceinline__ uint64_t load_bits(const uint32_t* bits, int first, i
   return lane_bits(from[0], from[1], quad_lane);
 }
 
-// The segments of all rows, four lanes each.
+// The sums of another lane.
+template <bool MASS> __device__ __forceinline__ Sums sums_of_lane(const Sums& sums, int lane) {
+  return {__shfl_sync(0xffffffffu, sums.max, lane), __shfl_sync(0xffffffffu, sums.sum, lane),
+          __shfl_sync(0xffffffffu, sums.weighted, lane), MASS ? __shfl_sync(0xffffffffu, sums.inside, lane) : 0.0f};
+}
+
+// The segments of all rows, a warp for two of a row. bans and set: one bit a word, to the end of the last pair of segments.
 template <typename T, bool FULL>
 __device__ __forceinline__ void segments_of(
     int rows, int vocab, int segments, long long pitch, float inverse, const T* __restrict__ logits,
     const uint32_t* __restrict__ bans, const uint32_t* __restrict__ set, float4* __restrict__ parts,
     int* __restrict__ words) {
-  const int quad_lane = threadIdx.x % 4;
-  const long long quads = static_cast<long long>(rows) * segments;
-  const long long asked = (blockIdx.x * static_cast<long long>(SEGMENT_THREADS) + threadIdx.x) / 4;
-  const long long quad = asked < quads ? asked : quads - 1;  // all lanes of a warp stay together
-  const long long row = quad / segments;
-  const int begin = static_cast<int>(quad - row * segments) * SEGMENT_WORDS;
-  const T* line = logits + row * pitch;
+  __shared__ Staged<T> staged[SEGMENT_WARPS];
+  Staged<T>& own = staged[threadIdx.x / 32];
+  const int lane = threadIdx.x % 32, block = lane / 4, quad_lane = lane % 4;
+  const int pairs = (segments + 1) / 2;
+  const long long warp = blockIdx.x * static_cast<long long>(SEGMENT_WARPS) + threadIdx.x / 32;
+  const long long row = warp / pairs;
+  if (row >= rows) return;
+  const int begin = static_cast<int>(warp - row * pairs) * Staged<T>::WORDS;
+  const int first = begin + block * BLOCK_WORDS;
   const float scale = exponent_scale(inverse);
-  Sums sums = no_sums();
-  Best best = none_best();
-#pragma unroll 1
-  for (int block = 0; block < SEGMENT_BLOCKS; ++block) {
-    const int first = begin + block * BLOCK_WORDS;
-    float x[LANE_WORDS];
-    load_block(x, line + first, quad_lane, vocab - first);
-    if (bans != nullptr) {
-      const uint64_t banned = load_bits(bans, first, quad_lane);
-      if (banned != 0) {
+  stage(own, logits + row * pitch + begin, vocab - begin);
+
+  float x[LANE_WORDS];
 #pragma unroll
-        for (int i = 0; i < LANE_WORDS; ++i) x[i] = banned >> i & 1 ? NONE : x[i];
-      }
-    }
-    uint64_t members = 0;
-    if constexpr (FULL) {
-      if (set != nullptr) members = load_bits(set, first, quad_lane);
-      find_best<0, 2>(best, x, first + 2 * quad_lane);
+  for (int j = 0; j < LANE_WORDS / 2; ++j) {
+    const Elements<T, 2> pair = load_elements<2>(own.words + block * Staged<T>::PITCH + 8 * j + 2 * quad_lane);
+    x[2 * j] = to_float(pair.element[0]);
+    x[2 * j + 1] = to_float(pair.element[1]);
+  }
+  if (bans != nullptr) {
+    const uint64_t banned = load_bits(bans, first, quad_lane);
+    if (banned != 0) {
+#pragma unroll
+      for (int i = 0; i < LANE_WORDS; ++i) x[i] = banned >> i & 1 ? NONE : x[i];
     }
     __syncwarp();
-    add_block<0, 2, FULL>(sums, x, scale, members);
   }
-  const float4 part = end_segment<FULL>(sums);
-  if constexpr (FULL) best = best_of_lanes<4>(best);
-  if (quad_lane == 0 && asked < quads) {
-    parts[quad] = part;
-    if constexpr (FULL) words[quad] = best.word;
+  uint64_t members = 0;
+  Best best = none_best();
+  if constexpr (FULL) {
+    if (set != nullptr) members = load_bits(set, first, quad_lane);
+    find_best<0, 2>(best, x, first + 2 * quad_lane);
+    __syncwarp();
+    best = best_of_lanes<4 * SEGMENT_BLOCKS>(best);
+  }
+
+  // The largest x up to the end of each block of the segment.
+  static_assert(SEGMENT_BLOCKS == 4);
+  const int in_segment = block % SEGMENT_BLOCKS;
+  float max = block_max<0, 2>(x);
+  const float before = __shfl_up_sync(0xffffffffu, max, 4);
+  if (in_segment >= 1) max = fmaxf(max, before);
+  const float long_before = __shfl_up_sync(0xffffffffu, max, 8);
+  if (in_segment >= 2) max = fmaxf(max, long_before);
+
+  const Sums part = block_sums<0, 2, FULL>(x, max, scale, members);
+  const int first_lane = lane / (4 * SEGMENT_BLOCKS) * (4 * SEGMENT_BLOCKS) + quad_lane;
+  Sums sums = no_sums();
+#pragma unroll
+  for (int b = 0; b < SEGMENT_BLOCKS; ++b) {
+    sums = add_after<FULL>(sums, sums_of_lane<FULL>(part, first_lane + 4 * b), scale);
+  }
+  const float4 result = end_segment<FULL>(sums);
+  const int segment = first / SEGMENT_WORDS;
+  if (lane % (4 * SEGMENT_BLOCKS) == 0 && segment < segments) {
+    parts[row * segments + segment] = result;
+    if constexpr (FULL) words[row * segments + segment] = best.word;
   }
 }
 
@@ -157,7 +198,7 @@ __device__ __forceinline__ void backward(
 
 }  // namespace
 
-// 32 words' flags to a number. Words from `vocab` on, to the end of the segment, count as `beyond`.
+// 32 words' flags to a number. Words from `vocab` on, to the end of the last number, count as `beyond`.
 extern "C" __global__ void __launch_bounds__(THREADS) entropy_pack(
     int vocab, int numbers, int beyond, const uint8_t* flags, uint32_t* bits) {
   const int number = blockIdx.x * THREADS + threadIdx.x;
@@ -173,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) entropy_pack(
 }
 
 #define SACCADE_ENTROPY_SEGMENTS(NAME, T, FULL)                                                                        \
-  extern "C" __global__ void __launch_bounds__(SEGMENT_THREADS, 4)                                                     \
+  extern "C" __global__ void __launch_bounds__(32 * SEGMENT_WARPS, 5)                                                  \
       NAME(int rows, int vocab, int segments, long long pitch, float inverse, const T* logits, const uint32_t* bans,   \
            const uint32_t* set, float4* parts, int* words) {                                                           \
     segments_of<T, FULL>(rows, vocab, segments, pitch, inverse, logits, bans, set, parts, words);                      \

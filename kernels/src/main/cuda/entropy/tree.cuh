@@ -51,10 +51,9 @@ __device__ __forceinline__ Sums no_sums() { return {NONE, 0.0f, 0.0f, 0.0f}; }
 // What x is taken relative to: where there is no word, -infinity less -infinity must not arise.
 __device__ __forceinline__ float base_of(float max) { return max == NONE ? 0.0f : max; }
 
-// Adds a block. The lane's words are x[FIRST + j * STRIDE + i], i = 0, 1; -infinity carries nothing. Bit 2 j + i of
-// `members` says whether a word is in the set. Whole quads of lanes call this together.
-template <int FIRST, int STRIDE, bool MASS, int LENGTH>
-__device__ __forceinline__ void add_block(Sums& sums, const float (&x)[LENGTH], float scale, uint64_t members) {
+// The largest of a block's x. The lane's words are x[FIRST + j * STRIDE + i], i = 0, 1; -infinity carries nothing. Whole
+// quads of lanes call this together.
+template <int FIRST, int STRIDE, int LENGTH> __device__ __forceinline__ float block_max(const float (&x)[LENGTH]) {
   float top[4] = {NONE, NONE, NONE, NONE};  // passes NaN over; a maximum has no rounding, so its order is free
 #pragma unroll
   for (int j = 0; j < LANE_WORDS / 2; ++j) {
@@ -63,27 +62,46 @@ __device__ __forceinline__ void add_block(Sums& sums, const float (&x)[LENGTH], 
   }
   float max = fmaxf(fmaxf(top[0], top[1]), fmaxf(top[2], top[3]));
   max = fmaxf(max, __shfl_xor_sync(0xffffffffu, max, 1));
-  max = fmaxf(max, __shfl_xor_sync(0xffffffffu, max, 2));
-  max = fmaxf(max, sums.max);
+  return fmaxf(max, __shfl_xor_sync(0xffffffffu, max, 2));
+}
+
+// A lane's sums over a block, relative to `max`: the largest x up to the block's end. Bit 2 j + i of `members` says
+// whether a word is in the set.
+template <int FIRST, int STRIDE, bool MASS, int LENGTH>
+__device__ __forceinline__ Sums block_sums(const float (&x)[LENGTH], float max, float scale, uint64_t members) {
+  Sums sums{max, 0.0f, 0.0f, 0.0f};
   const float base = base_of(max);
-  float sum = 0.0f, weighted = 0.0f, inside = 0.0f;
 #pragma unroll
   for (int j = 0; j < LANE_WORDS / 2; ++j) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const float d = __fsub_rn(x[FIRST + j * STRIDE + i], base);
       const float e = exp2_approximate(__fmul_rn(d, scale));
-      sum = __fadd_rn(sum, e);
-      weighted = __fmaf_rn(e, fmaxf(d, FAR), weighted);  // where d is NaN, e is too
-      if constexpr (MASS) inside = __fadd_rn(inside, members >> (2 * j + i) & 1 ? e : 0.0f);
+      sums.sum = __fadd_rn(sums.sum, e);
+      sums.weighted = __fmaf_rn(e, fmaxf(d, FAR), sums.weighted);  // where d is NaN, e is too
+      if constexpr (MASS) sums.inside = __fadd_rn(sums.inside, members >> (2 * j + i) & 1 ? e : 0.0f);
     }
   }
-  const float shift = __fsub_rn(sums.max, base);
+  return sums;
+}
+
+// What the blocks before came to, and the next one: scales the first to the maximum of the second, and adds.
+template <bool MASS> __device__ __forceinline__ Sums add_after(const Sums& before, const Sums& block, float scale) {
+  const float shift = __fsub_rn(before.max, base_of(block.max));
   const float factor = exp2_approximate(__fmul_rn(shift, scale));
-  sums.weighted = __fmaf_rn(factor, __fmaf_rn(sums.sum, fmaxf(shift, FAR), sums.weighted), weighted);
-  sums.sum = __fmaf_rn(factor, sums.sum, sum);
-  if constexpr (MASS) sums.inside = __fmaf_rn(factor, sums.inside, inside);
-  sums.max = max;
+  Sums sums;
+  sums.max = block.max;
+  sums.weighted = __fmaf_rn(factor, __fmaf_rn(before.sum, fmaxf(shift, FAR), before.weighted), block.weighted);
+  sums.sum = __fmaf_rn(factor, before.sum, block.sum);
+  sums.inside = MASS ? __fmaf_rn(factor, before.inside, block.inside) : 0.0f;
+  return sums;
+}
+
+// Both for the next block of a segment.
+template <int FIRST, int STRIDE, int LENGTH>
+__device__ __forceinline__ void add_block(Sums& sums, const float (&x)[LENGTH], float scale) {
+  const float max = fmaxf(block_max<FIRST, STRIDE>(x), sums.max);
+  sums = add_after<false>(sums, block_sums<FIRST, STRIDE, false>(x, max, scale, 0), scale);
 }
 
 __device__ __forceinline__ float add_lanes(float x) {

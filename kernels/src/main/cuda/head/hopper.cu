@@ -2,11 +2,10 @@
 // product. Forward, they are added up to each row's log-probability and entropy; backward, they are computed again and
 // become dLogits in bf16.
 //
-// The product is that of gemm/hopper.cu: clusters of two blocks below each other, 128 rows x 256 words each, that share a
-// tile of the weight; one thread keeps a ring of stages filled by TMA, two warpgroups multiply, 64 rows each. An element is
-// the same chain over k, so its bits are those of the stored logits, and a row's sums take the tree of entropy/tree.cuh: a
-// block of words is a tile, lanes of the tree are lanes of the warp. A unit of work is a segment of the vocabulary for
-// the rows of a cluster. Units go down the rows first: what runs together reads a few segments of the weight.
+// The product is that of gemm/hopper_product.cuh, in tiles of 128 rows x 256 words. An element is the same chain over k, so
+// its bits are those of the stored logits, and a row's sums take the tree of entropy/tree.cuh: a block of words is a tile,
+// lanes of the tree are lanes of the warp. A unit of work is a segment of the vocabulary for the 256 rows of a cluster.
+// Units go down the rows first: what runs together reads a few segments of the weight.
 //
 // The exponentials. A tile's product takes its two warpgroups 2 x 128 clocks for every 16 of k: 57344 at a width of 3584,
 // 14336 at 896. What follows takes a warpgroup about 1500, of which 1024 are its 64 x 256 exponentials at 16 a clock.
@@ -17,42 +16,54 @@
 // some 400 clocks a tile.
 
 #include "../entropy/results.cuh"
-#include "../gemm/hopper_ring.cuh"
+#include "../gemm/hopper_product.cuh"
 #include "hopper.cuh"
-#include "mma_sm80.cuh"
 
 namespace saccade {
 namespace {
 
-// CudaHead.java has the same numbers.
-constexpr int GROUPS = 2;  // warpgroups that multiply
-constexpr int ROWS = 64 * GROUPS, CLUSTER = 2, STAGES = 4;
-constexpr int COLUMNS = BLOCK_WORDS;
-constexpr int LENGTH = COLUMNS / 2;  // a thread's sums
-constexpr int THREADS = 128 * (GROUPS + 1);
-constexpr int A_BYTES = ROWS * ROW_BYTES, B_BYTES = COLUMNS * ROW_BYTES, STAGE_BYTES = A_BYTES + B_BYTES;
-constexpr int SHARE = COLUMNS / CLUSTER;  // words that a block of the cluster fetches
-constexpr int BARRIERS = STAGES * STAGE_BYTES;
-static_assert(BARRIERS + 2 * STAGES * 8 <= 232448, "a block's shared memory");
+// HopperHead.java has the same numbers: 256 columns, 4 stages, clusters of 2.
+using Tile = Shape<BLOCK_WORDS, 4, 2>;
+constexpr int COLUMNS = Tile::COLUMNS, LENGTH = Tile::SUMS;
+static_assert(Tile::RING_BYTES + Stages<Tile>::BARRIER_BYTES <= MOST_SHARED_BYTES);
 
-// What is computed: rows x words, the words from `first` on, of hidden [rows, k] and weight [vocab, k].
-struct Extent {
-  int rows, first, words, k;
+// The way of a block through the products of `rows` and of `words` from `first` on: for the rows of a cluster a segment,
+// tile by tile.
+struct Walk {
+  int rows, first, words;
+  int down, units, unit;
+  int row, column;  // the tile's first; a column is a word
+  int begin, end;   // the unit's words, counted from `first`, as is `word`
+  int word;
 
-  __device__ __forceinline__ int down() const { return (rows + CLUSTER * ROWS - 1) / (CLUSTER * ROWS); }
-  __device__ __forceinline__ int units() const { return down() * ((words + SEGMENT_WORDS - 1) / SEGMENT_WORDS); }
-};
+  __device__ __forceinline__ Walk(int rows, int first, int words)
+      : rows(rows),
+        first(first),
+        words(words),
+        down((rows + Tile::CLUSTER * Tile::ROWS - 1) / (Tile::CLUSTER * Tile::ROWS)),
+        units(down * ((words + SEGMENT_WORDS - 1) / SEGMENT_WORDS)),
+        unit(this_cluster<Tile>() - all_clusters<Tile>()),
+        end(0),
+        word(0) {}
 
-// A unit: its rows' first one in this block, and its words, counted from the extent's first.
-struct Unit {
-  int row, begin, end;
-
-  __device__ __forceinline__ Unit(const Extent& extent, int number, uint32_t rank) {
-    const int down = extent.down();
-    row = (number % down * CLUSTER + static_cast<int>(rank)) * ROWS;
-    begin = number / down * SEGMENT_WORDS;
-    end = min(begin + SEGMENT_WORDS, extent.words);
+  // Goes to the block's next tile, if there is one.
+  __device__ __forceinline__ bool next() {
+    word += COLUMNS;
+    if (word >= end) {
+      unit += all_clusters<Tile>();
+      if (unit >= units) return false;
+      row = (unit % down * Tile::CLUSTER + rank_of_cluster<Tile>()) * Tile::ROWS;
+      begin = unit / down * SEGMENT_WORDS;
+      end = min(begin + SEGMENT_WORDS, words);
+      word = begin;
+    }
+    column = first + word;
+    return true;
   }
+
+  __device__ __forceinline__ bool begins_unit() const { return word == begin; }
+  __device__ __forceinline__ bool ends_unit() const { return word + COLUMNS >= end; }
+  __device__ __forceinline__ bool is_last() const { return ends_unit() && unit + all_clusters<Tile>() >= units; }
 };
 
 __device__ __forceinline__ void arrive_named(int id, int threads) {
@@ -64,8 +75,8 @@ __device__ __forceinline__ void arrive_named(int id, int threads) {
 struct Token {
   int own, other;
 
-  __device__ __forceinline__ explicit Token(int group) : own(group), other(GROUPS + 1 - group) {
-    if (group == 2) arrive_named(other, 256);
+  __device__ __forceinline__ explicit Token(int group) : own(1 + group), other(2 - group) {
+    if (group == 1) arrive_named(other, 256);
   }
   __device__ __forceinline__ void take() const { named_barrier(own, 256); }
   // What the second one hands over after the last tile nobody takes.
@@ -74,110 +85,41 @@ struct Token {
   }
 };
 
-// Keeps the stages filled; one thread.
-__device__ __forceinline__ void produce(
-    const TensorMap& hidden, const TensorMap& weight, uint32_t stages, uint32_t full, uint32_t empty,
-    const Extent& extent) {
-  const uint32_t rank = cluster_rank();
-  constexpr uint16_t ALL = (1 << CLUSTER) - 1;
-  const int share = static_cast<int>(rank) * SHARE;
-  Ring<STAGES> ring;
-  const int units = extent.units();
-  for (int number = blockIdx.x / CLUSTER; number < units; number += gridDim.x / CLUSTER) {
-    const Unit unit(extent, number, rank);
-    for (int word = unit.begin; word < unit.end; word += COLUMNS) {
-      for (int k0 = 0; k0 < extent.k; k0 += DEPTH) {
-        const uint32_t a = stages + ring.stage * STAGE_BYTES, b = a + A_BYTES;
-        const uint32_t arrived = full + ring.stage * 8;
-        barrier_wait_cluster(empty + ring.stage * 8, ring.parity ^ 1);
-        barrier_expect(arrived, STAGE_BYTES);
-        tma_load(a, hidden, arrived, k0, unit.row);
-        tma_load_multicast(b + share * ROW_BYTES, weight, arrived, k0, extent.first + word + share, ALL);
-        ring.next();
-      }
-    }
-  }
-}
-
 // Multiplies, and hands each tile's sums to `finish`: begin(row), tile(acc, row, word), end(row, word), `row` being that
-// of the thread's first sums and the word counted from the extent's first.
-template <typename Finish>
-__device__ __forceinline__ void multiply(
-    uint32_t stages, uint32_t full, uint32_t empty, const Extent& extent, Finish& finish) {
-  const uint32_t rank = cluster_rank();
-  const int group = threadIdx.x / 128, lane_of_group = threadIdx.x % 128;
-  const int own_row = (threadIdx.x / 32 - 4) * 16 + threadIdx.x % 32 / 4;
-  const auto release = [&](int stage) {
-    if (lane_of_group < CLUSTER) barrier_arrive(empty + stage * 8, lane_of_group);
-  };
-  const Token token(group);
-  Ring<STAGES> ring;
-  const int units = extent.units();
-  for (int number = blockIdx.x / CLUSTER; number < units; number += gridDim.x / CLUSTER) {
-    const Unit unit(extent, number, rank);
-    const bool last_unit = number + static_cast<int>(gridDim.x) / CLUSTER >= units;
-    const int row = unit.row + own_row;
-    finish.begin(row);
-#pragma unroll 1
-    for (int word = unit.begin; word < unit.end; word += COLUMNS) {
-      float acc[LENGTH] = {};
-      pin(acc);
-      int last = -1;
-#pragma unroll 1
-      for (int k0 = 0; k0 < extent.k; k0 += DEPTH) {
-        const uint32_t a = stages + ring.stage * STAGE_BYTES + (group - 1) * PANEL_BYTES;
-        const uint32_t b = stages + ring.stage * STAGE_BYTES + A_BYTES;
-        const uint64_t from_a = matrix_descriptor(a, PANEL_BYTES), from_b = matrix_descriptor(b, PANEL_BYTES);
-        barrier_wait(full + ring.stage * 8, ring.parity);
-        wgmma_fence();
-#pragma unroll
-        for (int step = 0; step < DEPTH / 16; ++step) {
-          wgmma<true, true>(acc, from_a + step * DESCRIPTOR_STEP<true>, from_b + step * DESCRIPTOR_STEP<true>);
-        }
-        wgmma_commit();
-        // The products of the stage before are done now: it may be filled again.
-        wgmma_wait<1>();
-        if (last >= 0) release(last);
-        last = ring.stage;
-        ring.next();
-      }
-      wgmma_wait<0>();
-      pin(acc);
-      if (last >= 0) release(last);
-      token.take();
-      finish.tile(acc, row, word);
-      token.give(last_unit && word + COLUMNS >= unit.end);
-    }
-    finish.end(row, unit.begin);
-  }
-}
-
+// of the thread's first sums, and the word counted from the walk's first.
 template <typename Finish>
 __device__ __forceinline__ void product(
-    const TensorMap& hidden, const TensorMap& weight, const Extent& extent, Finish& finish) {
+    const TensorMap& hidden, const TensorMap& weight, Walk walk, int width, Finish& finish) {
   extern __shared__ __align__(1024) unsigned char shared[];
-  const uint32_t stages = shared_address(shared);
-  if (stages % 1024 != 0) __trap();  // the swizzle counts from there
-  const uint32_t full = stages + BARRIERS, empty = full + STAGES * 8;
+  const uint32_t memory = shared_address(shared);
+  const Stages<Tile> stages(memory, memory + Tile::RING_BYTES);
   if (threadIdx.x == 0) {
     prefetch(hidden);
     prefetch(weight);
-    for (int s = 0; s < STAGES; ++s) {
-      barrier_init(full + s * 8, 1);
-      barrier_init(empty + s * 8, GROUPS * CLUSTER);
-    }
-    barrier_init_fence();
+    stages.init();
   }
-  cluster_sync();
+  join<Tile>();
   if (threadIdx.x < 128) {
     registers_down<40>();
-    if (threadIdx.x == 0) produce(hidden, weight, stages, full, empty, extent);
+    if (threadIdx.x == 0) produce<Tile, true, true>(hidden, weight, weight, stages, walk, width);
   } else {
     registers_up<232>();
-    multiply(stages, full, empty, extent, finish);
+    const int group = threadIdx.x / 128 - 1;
+    const int own_row = (threadIdx.x / 32 - 4) * 16 + threadIdx.x % 32 / 4;
+    Multiplier<Tile, true, true> multiply(stages, group);
+    const Token token(group);
+    while (walk.next()) {
+      const int row = walk.row + own_row;
+      if (walk.begins_unit()) finish.begin(row);
+      float acc[LENGTH] = {};
+      multiply(acc, width);
+      token.take();
+      finish.tile(acc, row, walk.word);
+      token.give(walk.is_last());
+      if (walk.ends_unit()) finish.end(row, walk.begin);
+    }
   }
-  // No block leaves while another one may still send to it.
-  cluster_sync();
+  join<Tile>();
 }
 
 // The bits of a tile's words that are banned or do not exist, in the order of this thread's words; 0 for nearly all.
@@ -252,8 +194,8 @@ template <bool BEST> struct Statistics {
       find_best<0, 4>(best[0], acc, first);
       find_best<2, 4>(best[1], acc, first);
     }
-    add_block<0, 4, false>(sums[0], acc, scale, 0);
-    add_block<2, 4, false>(sums[1], acc, scale, 0);
+    add_block<0, 4>(sums[0], acc, scale);
+    add_block<2, 4>(sums[1], acc, scale);
   }
 
   __device__ __forceinline__ void end(int row, int word) const {
@@ -354,7 +296,7 @@ __device__ __forceinline__ void statistics(
   finish.parts = parts;
   finish.words = words;
   finish.target_logits = target_logits;
-  product(hidden, weight, Extent{rows, 0, vocab, width}, finish);
+  product(hidden, weight, Walk(rows, 0, vocab), width, finish);
 }
 
 }  // namespace
@@ -362,7 +304,7 @@ __device__ __forceinline__ void statistics(
 
 // bans: one bit a word, and set from `vocab` on to the end of the last segment. parts [rows, segments], merged by
 // entropy_merge; target_logits [rows].
-extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) head_statistics(
+extern "C" __global__ void __launch_bounds__(saccade::Tile::THREADS, 1) head_statistics(
     const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,
     int vocab, int width, float inverse, const int* targets, const uint32_t* bans, float4* parts, int* words,
     float* target_logits) {
@@ -371,7 +313,7 @@ extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) head_statistic
 }
 
 // With the largest word of each segment.
-extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) head_statistics_best(
+extern "C" __global__ void __launch_bounds__(saccade::Tile::THREADS, 1) head_statistics_best(
     const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,
     int vocab, int width, float inverse, const int* targets, const uint32_t* bans, float4* parts, int* words,
     float* target_logits) {
@@ -380,7 +322,7 @@ extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) head_statistic
 }
 
 // The words from `first`, an even one, on: d_logits [rows, words].
-extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) head_gradient(
+extern "C" __global__ void __launch_bounds__(saccade::Tile::THREADS, 1) head_gradient(
     const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,
     int first, int words, int width, float inverse, const int* targets, const uint32_t* bans, const float4* factors,
     saccade::bf16* d_logits) {
@@ -394,6 +336,5 @@ extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) head_gradient(
   finish.bans = bans;
   finish.factors = reinterpret_cast<const saccade::Factors*>(factors);
   finish.d_logits = d_logits;
-  const saccade::Extent extent{rows, finish.first, finish.skipped + words, width};
-  saccade::product(hidden, weight, extent, finish);
+  saccade::product(hidden, weight, saccade::Walk(rows, finish.first, finish.skipped + words), width, finish);
 }

@@ -8,15 +8,14 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import org.jspecify.annotations.Nullable;
 
-/// Entropy and log-probability on CUDA: four lanes take 1024 words of a row, a warp merges a row's.
+/// Entropy and log-probability on CUDA: a warp takes two segments of 1024 words, another one merges
+/// a row's segments.
 final class CudaEntropy implements Entropy {
     private static final int THREADS = 256;
     private static final int ROWS_OF_BLOCK = THREADS / 32;
 
-    /// Segments that a block takes at once: its threads / 4.
-    private static final int SEGMENTS_OF_BLOCK = 32;
-
-    private static final int SEGMENT_THREADS = 128;
+    /// Warps of a block of the kernel for segments, each of which takes a pair of them.
+    private static final int SEGMENT_WARPS = 4;
 
     /// Words of a segment.
     private static final int SEGMENT = 1024;
@@ -76,11 +75,12 @@ final class CudaEntropy implements Entropy {
         }
         boolean full = toArgmax != 0 || toMass != 0;
         int segments = Math.ceilDiv(vocab, SEGMENT);
-        long quads = (long) count * segments;
+        int pairs = Math.ceilDiv(segments, 2);
+        long all = (long) count * segments;
         float inverse = 1f / rows.temperature();
-        long bitBytes = (long) segments * SEGMENT / Byte.SIZE;
-        try (DeviceBuffer parts = device.allocate(PART_BYTES * quads);
-                DeviceBuffer words = device.allocate(full ? Integer.BYTES * quads : Integer.BYTES);
+        long bitBytes = 2L * pairs * SEGMENT / Byte.SIZE;
+        try (DeviceBuffer parts = device.allocate(PART_BYTES * all);
+                DeviceBuffer words = device.allocate(full ? Integer.BYTES * all : Integer.BYTES);
                 DeviceBuffer banBits = device.allocate(bans == 0 ? Integer.BYTES : bitBytes);
                 DeviceBuffer setBits = device.allocate(members == 0 ? Integer.BYTES : bitBytes)) {
             if (bans != 0) {
@@ -106,8 +106,8 @@ final class CudaEntropy implements Entropy {
                     .pointer(parts.address())
                     .pointer(words.address())
                     .launch(
-                            Math.toIntExact(Math.ceilDiv(quads, SEGMENTS_OF_BLOCK)),
-                            SEGMENT_THREADS);
+                            Math.toIntExact(Math.ceilDiv((long) count * pairs, SEGMENT_WARPS)),
+                            32 * SEGMENT_WARPS);
             (full ? fullMerge : merge)
                     .begin()
                     .int32(count)
