@@ -414,7 +414,7 @@ def entropy(bench, p, backward=False):
     for peer, formula in entropy_peers(bench):
         if not backward:
             # In fp32, as the engine does; compiled, the cast is part of the kernel.
-            yield peer, sets, lambda i, formula=formula: formula(
+            yield peer, sets, lambda i, peer=peer, formula=formula: formula(
                 logits[i] if peer == "torch-triton" else logits[i].float(), targets
             )
             continue

@@ -8,12 +8,11 @@
 // Units go down the rows first: what runs together reads a few segments of the weight.
 //
 // The exponentials. A tile's product takes its two warpgroups 2 x 128 clocks for every 16 of k: 57344 at a width of 3584,
-// 14336 at 896. What follows takes a warpgroup about 1500, of which 1024 are its 64 x 256 exponentials at 16 a clock.
-// Done by both at once, it would leave the tensor cores idle for some 2500, 4 % and 17 %. Therefore a token goes round:
+// 14336 at 896. What follows takes a warpgroup about 1500 by count, of which 1024 are its 64 x 256 exponentials at 16 a
+// clock. Done by both at once, it would leave the tensor cores idle for some 2500, 4 % and 17 %. Therefore a token goes round:
 // only one warpgroup finishes a tile at a time. Where both arrive together, the first one's wait makes the second one lag
 // from then on, so that it multiplies while the first one finishes, alone and at twice its share of the tensor cores, and
-// the other way round. A lag of 2 or 3 stages of 512 clocks is what that needs; the ring has 4. What is left idle is
-// some 400 clocks a tile.
+// the other way round. A lag of 2 or 3 stages of 512 clocks is what that needs; the ring has 4.
 
 #include "../entropy/results.cuh"
 #include "../gemm/hopper_product.cuh"
