@@ -35,7 +35,7 @@ side_by_side() { # how many at once; lines of: tool seconds tests
 
 side_by_side 4 <<SETS
 memcheck 300 GemmContract|AttentionContract
-memcheck 300 ($rows|Embedding|Rope|Sampling|Entropy)ContractTest
+memcheck 300 ($rows|Embedding|Rope|Sampling|Entropy|Head)ContractTest
 initcheck 300 GemmContract|AttentionContract
 initcheck 300 ($rows)ContractTest|$faultless|EntropyContractTest.(acc|res|a[A-Z])
 SETS
@@ -48,6 +48,7 @@ racecheck 900 AttentionContractTest.(onlyCovered|large|repeated)
 racecheck 900 AttentionContractTest.(decoding|aRecorded|chunked|aSequence)
 racecheck 900 (Norm|PixelUnshuffle|Patch|Elementwise|Activation)ContractTest
 racecheck 900 EntropyContractTest
+racecheck 900 HeadContractTest
 racecheck 900 (Advance|PolicyLoss|Optimizer)ContractTest
 racecheck 900 $faultless
 racecheck 900 TapeTest|OperationGradient

@@ -10,7 +10,8 @@ holds none; before each turn a fill of 256 MiB empties the cache and keeps the G
 queues the runs.
 
 Peers: `torch` is PyTorch's own operation; `torch-cudnn`, `torch-flash` its attention backends;
-`torch-compile` the same formula through torch.compile. `--cpu` runs small sizes on the CPU, to show that
+`torch-compile` the same formula through torch.compile; `torch-triton` a plain Triton kernel of one pass, written for
+this comparison, behind PyTorch's product where a case has one. `--cpu` runs small sizes on the CPU, to show that
 the script works.
 """
 
@@ -27,6 +28,12 @@ import torch
 import torch._functorch.config
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:  # its peers are left out
+    triton = None
 
 PLUG_BYTES = 256 << 20
 TURN_MICROS = 1000
@@ -321,17 +328,95 @@ def entropy_formula(logits, targets):
     return log_prob, lse - (p * z).sum(-1)
 
 
-def entropy(bench, p, backward=False):
-    rows, vocab = integer(p, "rows", "vocab")
-    sets = 1 if backward else bench.sets(4 * rows * vocab)
-    logits = [bench.normal(rows, vocab, dtype=torch.float32).requires_grad_(backward) for _ in range(sets)]
-    targets = torch.randint(vocab, (rows,), device=bench.device)
+if triton is not None:
+    TRITON_BLOCK = 4096
+
+    @triton.jit
+    def row_forward(logits, targets, log_prob, entropy, lse, vocab, inverse, BLOCK: tl.constexpr):
+        """A program a row; each lane keeps its own maximum, sum and weighted sum, merged at the end."""
+        row = tl.program_id(0).to(tl.int64)
+        line = logits + row * vocab
+        top = tl.full((BLOCK,), -1e30, tl.float32)
+        total = tl.zeros((BLOCK,), tl.float32)
+        weighted = tl.zeros((BLOCK,), tl.float32)
+        for first in range(0, vocab, BLOCK):
+            words = first + tl.arange(0, BLOCK)
+            z = tl.load(line + words, mask=words < vocab, other=-1e30).to(tl.float32) * inverse
+            higher = tl.maximum(top, z)
+            old, new = tl.exp(top - higher), tl.exp(z - higher)
+            weighted = old * (weighted + total * (top - higher)) + new * (z - higher)
+            total = old * total + new
+            top = higher
+        peak = tl.max(top, 0)
+        factor = tl.exp(top - peak)
+        weighted = tl.sum(factor * (weighted + total * (top - peak)), 0)
+        total = tl.sum(factor * total, 0)
+        z = tl.load(line + tl.load(targets + row)).to(tl.float32) * inverse
+        tl.store(lse + row, peak + tl.log(total))
+        tl.store(log_prob + row, z - peak - tl.log(total))
+        tl.store(entropy + row, tl.log(total) - weighted / total)
+
+    @triton.jit
+    def row_backward(
+        logits, targets, entropy, lse, up, up_entropy, gradient, vocab, inverse, BLOCK: tl.constexpr
+    ):
+        """A program for each block of a row."""
+        row = tl.program_id(0).to(tl.int64)
+        words = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+        z = tl.load(logits + row * vocab + words, mask=words < vocab, other=-1e30).to(tl.float32) * inverse
+        log_p = z - tl.load(lse + row)
+        a, b = tl.load(up + row), tl.load(up_entropy + row)
+        hit = words == tl.load(targets + row)
+        d = a * hit - tl.exp(log_p) * (a + b * (log_p + tl.load(entropy + row)))
+        tl.store(gradient + row * vocab + words, (d * inverse).to(gradient.dtype.element_ty), mask=words < vocab)
+
+
+class TritonRows(torch.autograd.Function):
+    """Log-probability and entropy of rows of logits."""
+
+    @staticmethod
+    def forward(context, logits, targets, inverse):
+        rows, vocab = logits.shape
+        results = [torch.empty(rows, dtype=torch.float32, device=logits.device) for _ in range(3)]
+        row_forward[(rows,)](logits, targets, *results, vocab, inverse, BLOCK=TRITON_BLOCK, num_warps=8)
+        context.save_for_backward(logits, targets, results[1], results[2])
+        context.inverse = inverse
+        return results[0], results[1]
+
+    @staticmethod
+    def backward(context, up, up_entropy):
+        logits, targets, entropy, lse = context.saved_tensors
+        rows, vocab = logits.shape
+        gradient = torch.empty_like(logits)
+        grid = (rows, triton.cdiv(vocab, TRITON_BLOCK))
+        row_backward[grid](
+            logits, targets, entropy, lse, up.contiguous(), up_entropy.contiguous(), gradient, vocab,
+            context.inverse, BLOCK=TRITON_BLOCK, num_warps=8,
+        )
+        return gradient, None, None
+
+
+def entropy_peers(bench):
     peers = [("torch", entropy_formula)]
     if bench.cuda:
         peers.append(("torch-compile", torch.compile(entropy_formula, dynamic=False)))
-    for peer, formula in peers:
+        if triton is not None:
+            peers.append(("torch-triton", lambda logits, targets: TritonRows.apply(logits, targets, 1 / 0.8)))
+    return peers
+
+
+def entropy(bench, p, backward=False):
+    rows, vocab = integer(p, "rows", "vocab")
+    dtype = dtype_of(p)
+    sets = 1 if backward else bench.sets(torch.finfo(dtype).bits // 8 * rows * vocab)
+    logits = [bench.normal(rows, vocab, dtype=dtype).requires_grad_(backward) for _ in range(sets)]
+    targets = torch.randint(vocab, (rows,), device=bench.device)
+    for peer, formula in entropy_peers(bench):
         if not backward:
-            yield peer, sets, lambda i, formula=formula: formula(logits[i], targets)
+            # In fp32, as the engine does; compiled, the cast is part of the kernel.
+            yield peer, sets, lambda i, peer=peer, formula=formula: formula(
+                logits[i] if peer == "torch-triton" else logits[i].float(), targets
+            )
             continue
         log_prob, h = formula(logits[0], targets)
         gradients = torch.randn_like(log_prob), torch.randn_like(h)
@@ -340,6 +425,35 @@ def entropy(bench, p, backward=False):
             torch.autograd.grad(outputs, logits, gradients, retain_graph=True)
 
         yield peer, sets, run
+
+
+def head_formula(hidden, weight, targets):
+    return entropy_formula(F.linear(hidden, weight).float(), targets)
+
+
+def language_head(bench, p, backward=False):
+    """All logits at once, in bf16: what a short training loop in PyTorch does."""
+    rows, width, vocab = integer(p, "rows", "width", "vocab")
+    dtype = dtype_of(p)
+    hidden = bench.normal(rows, width, dtype=dtype).requires_grad_(backward)
+    weight = (bench.normal(vocab, width, dtype=dtype) / math.sqrt(width)).requires_grad_(backward)
+    targets = torch.randint(vocab, (rows,), device=bench.device)
+    up, up_entropy = (bench.normal(rows, dtype=torch.float32) for _ in range(2))
+    peers = [("torch", head_formula)]
+    if bench.cuda:
+        peers.append(("torch-compile", torch.compile(head_formula, dynamic=False)))
+        if triton is not None:
+            peers.append(
+                ("torch-triton", lambda x, w, targets: TritonRows.apply(F.linear(x, w), targets, 1 / 0.8))
+            )
+    for peer, formula in peers:
+
+        def run(i, formula=formula):
+            outputs = formula(hidden, weight, targets)
+            if backward:
+                torch.autograd.grad(outputs, (hidden, weight), (up, up_entropy))
+
+        yield peer, 1, run
 
 
 def softmax(bench, p):
@@ -371,6 +485,8 @@ OPERATIONS = {
     "pixel_unshuffle": pixel_unshuffle,
     "entropy": entropy,
     "entropy_backward": lambda bench, p: entropy(bench, p, True),
+    "head": language_head,
+    "head_backward": lambda bench, p: language_head(bench, p, True),
     "softmax": softmax,
 }
 

@@ -16,6 +16,7 @@ module dev.saccade.kernels {
     exports dev.saccade.kernels.embedding;
     exports dev.saccade.kernels.entropy;
     exports dev.saccade.kernels.gemm;
+    exports dev.saccade.kernels.head;
     exports dev.saccade.kernels.loss;
     exports dev.saccade.kernels.norm;
     exports dev.saccade.kernels.optimizer;

@@ -34,6 +34,8 @@ final class Cases {
             case "pixel_unshuffle" -> RowCases.pixelUnshuffle(work, bench);
             case "entropy" -> EntropyCases.forward(work, bench);
             case "entropy_backward" -> EntropyCases.backward(work, bench);
+            case "head" -> HeadCases.forward(work, bench);
+            case "head_backward" -> HeadCases.both(work, bench);
             case "softmax" -> EntropyCases.softmax(work, bench);
             case "copy" -> EngineCases.copy(work, bench);
             case "launch" -> EngineCases.launch(work, bench);

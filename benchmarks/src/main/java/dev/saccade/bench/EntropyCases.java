@@ -5,7 +5,7 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.entropy.Entropy;
 
-/// Log-probability and entropy of rows of logits: `rows vocab`, F32.
+/// Log-probability and entropy of rows of logits: `rows vocab [dtype]`; F32 where nothing is said.
 final class EntropyCases {
     private static final int SAMPLES = 3;
     private static final float TEMPERATURE = 0.8f;
@@ -34,9 +34,10 @@ final class EntropyCases {
         Entropy kernel = Entropy.on(bench.device());
         int rows = work.integer("rows");
         int vocab = work.integer("vocab");
-        double bytes = 4.0 * rows * vocab + 16.0 * rows;
+        DType dtype = work.dtype();
+        double bytes = (double) dtype.bytes() * rows * vocab + 16.0 * rows;
         int sets = bench.sets((long) bytes);
-        Operand logits = bench.normal(DType.F32, (long) rows * vocab, sets);
+        Operand logits = bench.normal(dtype, (long) rows * vocab, sets);
         int[] targets = bench.draw(rows, vocab);
         Span targetSpan = bench.integers(targets);
         Operand logProb = bench.empty(DType.F32, rows, 1);

@@ -9,6 +9,7 @@ import dev.saccade.kernels.elementwise.Elementwise;
 import dev.saccade.kernels.embedding.Embedding;
 import dev.saccade.kernels.entropy.Entropy;
 import dev.saccade.kernels.gemm.Gemm;
+import dev.saccade.kernels.head.Head;
 import dev.saccade.kernels.loss.PolicyLoss;
 import dev.saccade.kernels.norm.Norm;
 import dev.saccade.kernels.optimizer.Optimizer;
@@ -28,6 +29,7 @@ public record Kernels(
         Patch patch,
         PixelUnshuffle pixelUnshuffle,
         Entropy entropy,
+        Head head,
         Sampling sampling,
         PolicyLoss policyLoss,
         Optimizer optimizer,
@@ -50,6 +52,7 @@ public record Kernels(
                 Patch.on(device),
                 PixelUnshuffle.on(device),
                 Entropy.on(device),
+                Head.on(device),
                 Sampling.on(device),
                 PolicyLoss.on(device),
                 Optimizer.on(device),

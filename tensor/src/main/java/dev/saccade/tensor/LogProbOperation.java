@@ -3,30 +3,22 @@ package dev.saccade.tensor;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
+import dev.saccade.kernels.entropy.Entropy;
 import dev.saccade.kernels.gemm.Epilogue;
 import dev.saccade.kernels.gemm.Gemm;
+import dev.saccade.kernels.head.Head;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// The language model's head and the entropy kernel behind it. A vocabulary of 150,000 makes half a
-/// megabyte of logits a token, so they exist for some rows at a time only. Rows are independent,
-/// and the head's gradient continues its chains from chunk to chunk, so chunks don't show in any
-/// bit.
+/// The language model's head and the log-probabilities behind it, by [Head]: logits exist for a
+/// part of them at a time only, and the backward pass computes them again. What is held at once
+/// does not show in any bit.
 final class LogProbOperation {
-    /// Rows that a product adds at once in BF16 ([Gemm]).
-    private static final int LINK = 16;
-
     private final Tape tape;
     private final Kernels kernels;
     private final Tensor hidden;
     private final Parameter head;
-    private final Tensor targets;
-    private final float temperature;
-    private final @Nullable Span banned;
-    private final int rows;
-    private final int width;
-    private final int vocab;
-    private final int chunk;
+    private final Head.Input input;
     private final Tensor logProb;
     private final Tensor entropy;
     private final Tensor lse;
@@ -40,16 +32,8 @@ final class LogProbOperation {
             @Nullable Tensor banned,
             long logitsBytes) {
         LinearOperations.requireInput("logProbs", hidden, head);
-        this.tape = tape;
-        this.kernels = tape.kernels();
-        this.hidden = hidden;
-        this.head = head;
-        this.targets = targets;
-        this.temperature = temperature;
-        this.banned = banned == null ? null : banned.span();
-        this.rows = hidden.rows();
-        this.width = hidden.width();
-        this.vocab = Math.toIntExact(head.shape().dim(0));
+        int rows = hidden.rows();
+        int vocab = Math.toIntExact(head.shape().dim(0));
         Tape.require(
                 targets.shape().elements() == rows
                         && (banned == null || banned.shape().elements() == vocab)
@@ -60,11 +44,21 @@ final class LogProbOperation {
                 targets,
                 banned == null ? "no banned tokens" : banned,
                 "temperature " + temperature);
-        long most = Math.max(1, logitsBytes / ((long) Float.BYTES * Math.max(1, vocab)));
-        // The head's gradient goes on from chunk to chunk as one chain where chunks end with a
-        // link.
-        long whole = most < LINK ? most : most / LINK * LINK;
-        this.chunk = (int) Math.min(Math.max(1, rows), whole);
+        this.tape = tape;
+        this.kernels = tape.kernels();
+        this.hidden = hidden;
+        this.head = head;
+        this.input =
+                new Head.Input(
+                        rows,
+                        hidden.width(),
+                        vocab,
+                        temperature,
+                        hidden.span(),
+                        head.value().span(),
+                        targets.span(),
+                        banned == null ? null : banned.span(),
+                        logitsBytes);
         boolean required = tape.needs(List.of(hidden), head);
         this.logProb = tape.make(DType.F32, Shape.of(rows), required);
         this.entropy = tape.make(DType.F32, Shape.of(rows), required);
@@ -72,24 +66,8 @@ final class LogProbOperation {
     }
 
     Tape.LogProbs forward() {
-        try (StepMemory scratch = new StepMemory(kernels.device())) {
-            Span logits = scratch.allocate(DType.F32, (long) chunk * vocab);
-            for (int from = 0; from < rows; from += chunk) {
-                int count = Math.min(chunk, rows - from);
-                product(kernels, hiddenRows(from, count), count, head, logits);
-                kernels.entropy()
-                        .forward(
-                                count,
-                                vocab,
-                                temperature,
-                                logits,
-                                targets.span().slice(from, count),
-                                banned,
-                                logProb.span().slice(from, count),
-                                entropy.span().slice(from, count),
-                                lse.span().slice(from, count));
-            }
-        }
+        kernels.head()
+                .forward(input, Entropy.Results.of(logProb.span(), entropy.span(), lse.span()));
         tape.note(logProb.requiresGrad(), List.of(logProb, entropy), this::backward);
         return new Tape.LogProbs(logProb, entropy);
     }
@@ -98,54 +76,19 @@ final class LogProbOperation {
         Tensor dLogProb = tape.gradient(logProb);
         Tensor dEntropy = tape.gradient(entropy);
         Tensor dHidden = hidden.requiresGrad() ? tape.like(hidden) : null;
-        Span logits = tape.empty(DType.F32, chunk, vocab).span();
-        // Products take operands of one type: the gradient is rounded to it as it is made.
-        Span dLogits =
-                hidden.dtype() == DType.F32
-                        ? logits
-                        : tape.empty(hidden.dtype(), chunk, vocab).span();
-        for (int from = 0; from < rows; from += chunk) {
-            int count = Math.min(chunk, rows - from);
-            product(kernels, hiddenRows(from, count), count, head, logits);
-            kernels.entropy()
-                    .backward(
-                            count,
-                            vocab,
-                            temperature,
-                            logits,
-                            targets.span().slice(from, count),
-                            banned,
-                            entropy.span().slice(from, count),
-                            lse.span().slice(from, count),
-                            dLogProb == null ? null : dLogProb.span().slice(from, count),
-                            dEntropy == null ? null : dEntropy.span().slice(from, count),
-                            dLogits);
-            if (head.trainable()) {
-                kernels.gemm()
-                        .multiply(
-                                new Gemm.Shape(Gemm.Layout.TN, vocab, width, count),
-                                dLogits,
-                                hiddenRows(from, count),
-                                head.gradient().span(),
-                                Epilogue.ACCUMULATE);
-            }
-            if (dHidden != null) {
-                kernels.gemm()
-                        .multiply(
-                                new Gemm.Shape(Gemm.Layout.NN, count, width, vocab),
-                                dLogits,
-                                head.value().span(),
-                                dHidden.span().slice((long) from * width, (long) count * width),
-                                Epilogue.STORE);
-            }
-        }
+        kernels.head()
+                .backward(
+                        input,
+                        logProb.span(),
+                        entropy.span(),
+                        lse.span(),
+                        dLogProb == null ? null : dLogProb.span(),
+                        dEntropy == null ? null : dEntropy.span(),
+                        dHidden == null ? null : dHidden.span(),
+                        head.trainable() ? head.gradient().span() : null);
         if (dHidden != null) {
             tape.accumulate(hidden, dHidden);
         }
-    }
-
-    private Span hiddenRows(int from, int count) {
-        return hidden.span().slice((long) from * width, (long) count * width);
     }
 
     /// `logits = hidden W^T` in F32.

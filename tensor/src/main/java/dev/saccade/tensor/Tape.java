@@ -1,5 +1,7 @@
 package dev.saccade.tensor;
 
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
@@ -34,7 +36,11 @@ import org.jspecify.annotations.Nullable;
 /// A tape is used by one thread, and its backward pass runs once. Tensors of wrong shapes are
 /// refused with an IllegalArgumentException that shows both shapes.
 public final class Tape implements AutoCloseable {
-    private static final long LOGITS_BYTES = 64L << 20;
+    /// What logits and their gradients may take at a time: on a CPU what it works on fast, on a GPU
+    /// enough rows or words for products at full speed.
+    private static final long HOST_LOGITS_BYTES = 64L << 20;
+
+    private static final long CUDA_LOGITS_BYTES = 256L << 20;
 
     private record Node(List<Tensor> outputs, Runnable backward) {}
 
@@ -56,18 +62,25 @@ public final class Tape implements AutoCloseable {
 
     /// A tape for training: operations are recorded.
     public static Tape recording(Kernels kernels) {
-        return new Tape(kernels, true, LOGITS_BYTES);
+        return new Tape(kernels, true, logitsBytes(kernels));
     }
 
-    /// A recording tape whose [#logProbs] holds at most `logitsBytes` of logits at once, or one
-    /// row.
+    /// A recording tape whose [#logProbs] holds at most `logitsBytes` of logits and their gradients
+    /// at once, or the least that it can.
     static Tape recording(Kernels kernels, long logitsBytes) {
         return new Tape(kernels, true, logitsBytes);
     }
 
     /// A tape that only holds memory: nothing is recorded, no result requires a gradient.
     public static Tape inference(Kernels kernels) {
-        return new Tape(kernels, false, LOGITS_BYTES);
+        return new Tape(kernels, false, logitsBytes(kernels));
+    }
+
+    private static long logitsBytes(Kernels kernels) {
+        return switch (kernels.device()) {
+            case HostDevice _ -> HOST_LOGITS_BYTES;
+            case CudaDevice _ -> CUDA_LOGITS_BYTES;
+        };
     }
 
     /// The device's operations.
@@ -326,9 +339,9 @@ public final class Tape implements AutoCloseable {
     public record LogProbs(Tensor logProb, Tensor entropy) {}
 
     /// Log-probability and entropy of each row's target under `softmax(hidden W^T / temperature)`.
-    /// Logits are held for a bounded number of rows at a time and computed again by the backward
-    /// pass; neither shows in a result. Both results may be seeds of the backward pass, together or
-    /// alone.
+    /// Logits are held in parts, if at all, and computed again by the backward pass
+    /// ([dev.saccade.kernels.head.Head]); neither shows in a result. Both results may be seeds of
+    /// the backward pass, together or alone.
     ///
     /// @param hidden [.., width]
     /// @param head [vocab, width]

@@ -45,78 +45,79 @@ final class HostEntropy implements Entropy {
     }
 
     @Override
-    public void forward(
-            int rows,
-            int vocab,
-            float temperature,
-            Span logits,
-            Span targets,
-            @Nullable Span banned,
-            Span logProb,
-            @Nullable Span entropy,
-            @Nullable Span lse,
-            @Nullable Span set,
-            @Nullable Span mass) {
-        check(rows, vocab, temperature);
-        checkSet(set, mass);
-        long from = logits.require("logits", DType.F32, (long) rows * vocab);
-        long target = targets.require("targets", DType.I32, rows);
-        long toLogProb = logProb.require("logProb", DType.F32, rows);
-        long toEntropy = entropy == null ? 0 : entropy.require("entropy", DType.F32, rows);
-        long toLse = lse == null ? 0 : lse.require("lse", DType.F32, rows);
-        int[] members = set == null ? new int[0] : members(vocab, set);
-        long toMass = mass == null ? 0 : mass.require("mass", DType.F32, rows);
-        checkTargets(rows, vocab, target);
-        try (AllowedWords words = new AllowedWords(device, vocab, temperature, banned)) {
+    public void forward(Rows rows, Span targets, @Nullable Span banned, Results results) {
+        int count = rows.count();
+        int vocab = rows.vocab();
+        long pitchBytes = 4L * rows.pitch();
+        long from = rows.logits().require("logits", DType.F32, rows.elements());
+        long target = targets.require("targets", DType.I32, count);
+        long toLogProb = results.logProb().require("logProb", DType.F32, count);
+        long toEntropy = address("entropy", results.entropy(), DType.F32, count);
+        long toLse = address("lse", results.lse(), DType.F32, count);
+        long toMaxProb = address("maxProb", results.maxProb(), DType.F32, count);
+        long toArgmax = address("argmax", results.argmax(), DType.I32, count);
+        int[] members = results.set() == null ? new int[0] : members(vocab, results.set());
+        long toMass = address("mass", results.mass(), DType.F32, count);
+        checkTargets(count, vocab, target);
+        try (AllowedWords words = new AllowedWords(device, vocab, rows.temperature(), banned)) {
             overRows(
-                    rows,
+                    count,
                     vocab,
                     (_, begin, end) -> {
                         float[] sum = new float[Lanes.VIRTUAL];
                         float[] weighted = new float[Lanes.VIRTUAL];
                         for (int row = begin; row < end; row++) {
-                            long at = from + 4L * vocab * row;
+                            long at = from + pitchBytes * row;
                             float max = words.maximum(at);
                             float rowLse = Float.NEGATIVE_INFINITY;
                             float rowLogProb = Float.NEGATIVE_INFINITY;
                             float rowEntropy = 0f;
+                            float rowMaxProb = 0f;
                             float rowMass = 0f;
                             if (max != Float.NEGATIVE_INFINITY || hasNan(words, at)) {
                                 sums(words, at, max, sum, weighted);
                                 float t = Lanes.tree(weighted);
                                 float s = Lanes.tree(sum);
                                 // T carries every NaN of the row; a NaN's exponential need not.
-                                float logSum = Float.isNaN(t) ? Float.NaN : VectorMath.log(s);
+                                boolean nan = Float.isNaN(t);
+                                float logSum = nan ? Float.NaN : VectorMath.log(s);
                                 float z = words.scaledAt(at, Lanes.getInt(target + 4L * row));
                                 rowLse = max + logSum;
                                 rowLogProb = z - max - logSum;
                                 rowEntropy = logSum - t / s;
+                                rowMaxProb = nan ? Float.NaN : 1 / s;
                                 if (toMass != 0) {
                                     float inside = sumOf(words, at, max, members);
-                                    rowMass = Float.isNaN(t) ? Float.NaN : inside / s;
+                                    rowMass = nan ? Float.NaN : inside / s;
                                 }
                             }
                             Lanes.set(toLogProb + 4L * row, rowLogProb);
-                            if (toEntropy != 0) {
-                                Lanes.set(toEntropy + 4L * row, rowEntropy);
-                            }
-                            if (toLse != 0) {
-                                Lanes.set(toLse + 4L * row, rowLse);
-                            }
-                            if (toMass != 0) {
-                                Lanes.set(toMass + 4L * row, rowMass);
+                            store(toEntropy, row, rowEntropy);
+                            store(toLse, row, rowLse);
+                            store(toMaxProb, row, rowMaxProb);
+                            store(toMass, row, rowMass);
+                            if (toArgmax != 0) {
+                                Lanes.setInt(toArgmax + 4L * row, words.first(at, max));
                             }
                         }
                     });
         }
     }
 
+    private static long address(String operand, @Nullable Span span, DType type, int rows) {
+        return span == null ? 0 : span.require(operand, type, rows);
+    }
+
+    private static void store(long to, int row, float value) {
+        if (to != 0) {
+            Lanes.set(to + 4L * row, value);
+        }
+    }
+
     @Override
     public void backward(
-            int rows,
-            int vocab,
-            float temperature,
-            Span logits,
+            Rows rows,
+            @Nullable Part part,
             Span targets,
             @Nullable Span banned,
             Span entropy,
@@ -124,30 +125,39 @@ final class HostEntropy implements Entropy {
             @Nullable Span dLogProb,
             @Nullable Span dEntropy,
             Span dLogits) {
-        check(rows, vocab, temperature);
-        long from = logits.require("logits", DType.F32, (long) rows * vocab);
-        long target = targets.require("targets", DType.I32, rows);
-        long fromEntropy = entropy.require("entropy", DType.F32, rows);
-        long fromLse = lse.require("lse", DType.F32, rows);
-        long upLogProb = dLogProb == null ? 0 : dLogProb.require("dLogProb", DType.F32, rows);
-        long upEntropy = dEntropy == null ? 0 : dEntropy.require("dEntropy", DType.F32, rows);
-        long to = dLogits.require("dLogits", DType.F32, (long) rows * vocab);
-        checkTargets(rows, vocab, target);
-        float inverse = 1f / temperature;
-        try (AllowedWords words = new AllowedWords(device, vocab, temperature, banned)) {
+        int count = rows.count();
+        int vocab = rows.vocab();
+        int first = part == null ? 0 : part.first();
+        int allWords = part == null ? vocab : part.vocab();
+        long pitchBytes = 4L * rows.pitch();
+        long from = rows.logits().require("logits", DType.F32, rows.elements());
+        long target = targets.require("targets", DType.I32, count);
+        long logProb = part == null ? 0 : part.logProb().require("logProb", DType.F32, count);
+        long fromEntropy = entropy.require("entropy", DType.F32, count);
+        long fromLse = lse.require("lse", DType.F32, count);
+        long upLogProb = address("dLogProb", dLogProb, DType.F32, count);
+        long upEntropy = address("dEntropy", dEntropy, DType.F32, count);
+        long to = dLogits.require("dLogits", DType.F32, rows.elements());
+        checkPart(part, vocab);
+        checkTargets(count, allWords, target);
+        float inverse = 1f / rows.temperature();
+        Span bans = banned == null ? null : banned.slice(first, vocab);
+        try (AllowedWords words = new AllowedWords(device, vocab, rows.temperature(), bans)) {
             overRows(
-                    rows,
+                    count,
                     vocab,
                     (_, begin, end) -> {
                         for (int row = begin; row < end; row++) {
-                            long at = from + 4L * vocab * row;
-                            long out = to + 4L * vocab * row;
+                            long at = from + pitchBytes * row;
+                            long out = to + pitchBytes * row;
                             float rowLse = Lanes.get(fromLse + 4L * row);
-                            int rowTarget = Lanes.getInt(target + 4L * row);
-                            boolean reachable =
-                                    words.scaledAt(at, rowTarget) != Float.NEGATIVE_INFINITY;
+                            int rowTarget = Lanes.getInt(target + 4L * row) - first;
+                            float reach =
+                                    logProb == 0
+                                            ? words.scaledAt(at, rowTarget)
+                                            : Lanes.get(logProb + 4L * row);
                             float a =
-                                    upLogProb == 0 || !reachable
+                                    upLogProb == 0 || reach == Float.NEGATIVE_INFINITY
                                             ? 0f
                                             : Lanes.get(upLogProb + 4L * row) * inverse;
                             float b =
@@ -157,8 +167,10 @@ final class HostEntropy implements Entropy {
                             } else {
                                 float rowEntropy = Lanes.get(fromEntropy + 4L * row);
                                 gradient(words, at, rowLse, b, Math.fma(b, rowEntropy, a), out);
-                                long atTarget = out + 4L * rowTarget;
-                                Lanes.set(atTarget, Lanes.get(atTarget) + a);
+                                if (rowTarget >= 0 && rowTarget < vocab) {
+                                    long atTarget = out + 4L * rowTarget;
+                                    Lanes.set(atTarget, Lanes.get(atTarget) + a);
+                                }
                             }
                         }
                     });
@@ -293,22 +305,12 @@ final class HostEntropy implements Entropy {
         return false;
     }
 
-    /// Checks what does not lie on the device.
-    static void check(int rows, int vocab, float temperature) {
-        if (rows < 0 || vocab < 1 || !(temperature > 0)) {
+    /// Checks that the words of a part exist.
+    static void checkPart(@Nullable Part part, int words) {
+        if (part != null && (part.first() < 0 || part.first() > part.vocab() - words)) {
             throw new IllegalArgumentException(
-                    "entropy: %d rows, vocabulary of %d, temperature %s"
-                            .formatted(rows, vocab, temperature));
-        }
-    }
-
-    /// A set's words and their mass are asked for together.
-    static void checkSet(@Nullable Span set, @Nullable Span mass) {
-        if ((set == null) != (mass == null)) {
-            throw new IllegalArgumentException(
-                    set == null
-                            ? "entropy: a mass without a set"
-                            : "entropy: a set without a mass");
+                    "entropy: words %d to %d of a vocabulary of %d"
+                            .formatted(part.first(), part.first() + words, part.vocab()));
         }
     }
 

@@ -95,6 +95,24 @@ public final class AllowedWords implements AutoCloseable {
         return a.max(b).reduceLanes(VectorOperators.MAX);
     }
 
+    /// The first word whose scaled logit equals `value`, a row's maximum; -1 where that is
+    /// -infinity.
+    public int first(long row, float value) {
+        if (value == Float.NEGATIVE_INFINITY) {
+            return -1;
+        }
+        int word = 0;
+        for (; word <= vocab - Lanes.LENGTH; word += Lanes.LENGTH) {
+            if (scaled(row, word).compare(VectorOperators.EQ, value).anyTrue()) {
+                break;
+            }
+        }
+        while (scaledAt(row, word) != value) {
+            word++;
+        }
+        return word;
+    }
+
     @Override
     public void close() {
         if (buffer != null) {

@@ -77,6 +77,11 @@ public final class Lanes {
         return HostMemory.SPACE.get(INT, address);
     }
 
+    /// Stores the int at `address`.
+    public static void setInt(long address, int value) {
+        HostMemory.SPACE.set(INT, address, value);
+    }
+
     /// Merges 16 partial sums: halves are added onto each other, 8 apart, then 4, 2, 1. Overwrites
     /// the array.
     public static float tree(float[] partial) {

@@ -18,8 +18,7 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/// What [Entropy] promises on every device. The operation knows F32 only, so that the BF16 target
-/// is left out.
+/// What [Entropy] promises on every device. Logits are F32, but for those tests that say BF16.
 @Tag("device")
 class EntropyContractTest {
     private static final float NONE = Float.NEGATIVE_INFINITY;
@@ -466,6 +465,210 @@ class EntropyContractTest {
                                     1, 3, 1, floats, targets, null, floats, null, null, null,
                                     floats))
                     .hasMessageContaining("a mass without a set");
+        }
+    }
+
+    /// All that a forward pass gives, of rows with something between them.
+    private record Everything(Result result, float[] maxProb, int[] argmax, float[] mass) {
+        static Everything of(Target target, Batch batch, DType type, int between, byte[] set) {
+            int pitch = batch.vocab + between;
+            float[] apart = new float[batch.rows * pitch];
+            Arrays.fill(apart, Float.NaN);
+            for (int row = 0; row < batch.rows; row++) {
+                System.arraycopy(batch.logits, row * batch.vocab, apart, row * pitch, batch.vocab);
+            }
+            try (Buffers buffers = target.open()) {
+                Entropy.Results results =
+                        new Entropy.Results(
+                                buffers.poison(batch.rows),
+                                buffers.poison(batch.rows),
+                                buffers.poison(batch.rows),
+                                buffers.poison(batch.rows),
+                                buffers.poison(DType.I32, batch.rows),
+                                buffers.of(set),
+                                buffers.poison(batch.rows));
+                Entropy.on(buffers.device())
+                        .forward(
+                                new Entropy.Rows(
+                                        batch.rows,
+                                        batch.vocab,
+                                        pitch,
+                                        batch.temperature,
+                                        buffers.of(type, apart)),
+                                buffers.of(batch.targets),
+                                bans(buffers, batch),
+                                results);
+                return new Everything(
+                        new Result(
+                                buffers.floats(results.logProb()),
+                                floats(buffers, results.entropy()),
+                                floats(buffers, results.lse())),
+                        floats(buffers, results.maxProb()),
+                        buffers.ints(present(results.argmax())),
+                        floats(buffers, results.mass()));
+            }
+        }
+
+        private static float[] floats(Buffers buffers, @Nullable Span span) {
+            return buffers.floats(present(span));
+        }
+
+        private static Span present(@Nullable Span span) {
+            if (span == null) {
+                throw new IllegalStateException("absent");
+            }
+            return span;
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("sizes")
+    void theMostProbableWordAndRowsApart(
+            Target target, int rows, int vocab, float temperature, double size) {
+        Batch batch = Batch.random(rows, vocab, temperature, size);
+        Result plain = forward(target, batch, 0);
+        byte[] set = everyWord(vocab, 0, 3);
+        float[] mass = WithMass.of(target, batch, 0, set).mass;
+        for (int between : new int[] {0, 1, 6}) {
+            Everything all = Everything.of(target, batch, DType.F32, between, set);
+            assertThat(all.result.logProb).isEqualTo(plain.logProb);
+            assertThat(all.result.entropy).isEqualTo(plain.entropy);
+            assertThat(all.result.lse).isEqualTo(plain.lse);
+            assertThat(all.mass).isEqualTo(mass);
+            for (int row = 0; row < rows; row++) {
+                double[] z = batch.scaled(row);
+                int best = 0;
+                for (int word = 1; word < vocab; word++) {
+                    best = z[word] > z[best] ? word : best;
+                }
+                assertThat(all.argmax[row]).isEqualTo(best);
+                double exact = Exact.of(z, best).logProb;
+                near("maxProb", all.maxProb[row], StrictMath.exp(exact), 2e-6);
+            }
+        }
+    }
+
+    /// Logits in BF16 are those widened to F32, at any address and pitch.
+    @ParameterizedTest
+    @EnumSource(names = {"CUDA_BF16"})
+    void logitsMayBeBf16(Target target) {
+        for (int vocab : new int[] {1, 7, 300, 1024, 8191, 20_002}) {
+            Batch drawn = Batch.random(5, vocab, 0.8f, 4);
+            Batch batch =
+                    new Batch(
+                            5,
+                            vocab,
+                            0.8f,
+                            Buffers.rounded(DType.BF16, drawn.logits),
+                            drawn.targets,
+                            drawn.banned);
+            byte[] set = everyWord(vocab, 0, 3);
+            for (int between : new int[] {0, 1, 6}) {
+                Everything wide = Everything.of(target, batch, DType.F32, between, set);
+                Everything half = Everything.of(target, batch, DType.BF16, between, set);
+                assertThat(half.result.logProb).isEqualTo(wide.result.logProb);
+                assertThat(half.result.entropy).isEqualTo(wide.result.entropy);
+                assertThat(half.maxProb).isEqualTo(wide.maxProb);
+                assertThat(half.argmax).isEqualTo(wide.argmax);
+                assertThat(half.mass).isEqualTo(wide.mass);
+            }
+            float[] up = {1, -2, 0, 3, 0.5f};
+            float[] gradient =
+                    Buffers.rounded(DType.BF16, backward(Target.CUDA_F32, batch, 0, up, up));
+            try (Buffers buffers = target.open()) {
+                Span logits = buffers.of(DType.BF16, batch.logits);
+                backward(buffers, batch, logits, up, up, logits);
+                assertThat(buffers.floats(logits)).isEqualTo(gradient);
+            }
+        }
+    }
+
+    /// Masks that are numbers: -1e30, the smallest float, and rows of nothing else.
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void finiteMasksCarryNothing(Target target) {
+        for (int vocab : new int[] {2, 255, 1025, 8191}) {
+            for (float mask : new float[] {-1e30f, -Float.MAX_VALUE}) {
+                isExact(target, Batch.row(vocab, vocab - 1, v -> v == vocab - 1 ? 2 : mask));
+                isExact(target, Batch.row(vocab, 0, v -> v < vocab / 2 + 1 ? v % 3 : mask));
+                Batch all = Batch.row(vocab, 0, _ -> mask);
+                Result result = forward(target, all, 0);
+                near("entropy", result.entropy[0], StrictMath.log(vocab), 2e-6);
+                near("logProb", result.logProb[0], -StrictMath.log(vocab), 2e-6);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void theFirstOfEqualWordsIsTheMostProbable(Target target) {
+        for (int vocab : new int[] {1, 7, 300, 1100, 8191, 20_000}) {
+            byte[] set = new byte[vocab];
+            for (int first : new int[] {0, vocab / 3, vocab - 1}) {
+                Batch batch = Batch.row(vocab, 0, v -> v < first ? -1 : 2);
+                assertThat(Everything.of(target, batch, DType.F32, 0, set).argmax)
+                        .containsExactly(first);
+            }
+            Batch nothing = Batch.row(vocab, 0, _ -> NONE);
+            Everything none = Everything.of(target, nothing, DType.F32, 0, set);
+            assertThat(none.argmax).containsExactly(-1);
+            assertThat(none.maxProb).containsExactly(0f);
+            Batch nan = Batch.row(vocab, 0, v -> v == 0 ? Double.NaN : v);
+            Everything some = Everything.of(target, nan, DType.F32, 0, set);
+            assertThat(some.argmax).containsExactly(vocab == 1 ? -1 : vocab - 1);
+            assertThat(some.maxProb[0]).isNaN();
+        }
+    }
+
+    /// Thousands of rows, each as it is alone.
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void manyRows(Target target) {
+        Batch batch = Batch.random(3001, 333, 1, 4);
+        Result all = forward(target, batch, 0);
+        for (int row = 0; row < 3001; row += 500) {
+            Result own = forward(target, batch.only(row), 1);
+            assertThat(own.logProb[0]).isEqualTo(all.logProb[row]);
+            assertThat(own.entropy[0]).isEqualTo(all.entropy[row]);
+        }
+    }
+
+    /// A part of the vocabulary's logits has the gradients that it has among all.
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void gradientsOfAPartOfTheWords(Target target) {
+        int vocab = 2000;
+        Batch batch = Batch.random(5, vocab, 0.9f, 4);
+        batch.targets[0] = 0;
+        batch.targets[1] = vocab - 1;
+        float[] up = {1, -2, 0, 3, 0.5f};
+        float[] gradient = backward(target, batch, 0, up, up);
+        Result whole = forward(target, batch, 0);
+        for (int[] part : new int[][] {{0, 1}, {0, 700}, {697, 1003}, {1990, 10}}) {
+            int first = part[0];
+            int words = part[1];
+            float[] logits = new float[5 * (words + 3)];
+            float[] expected = new float[5 * (words + 3)];
+            for (int row = 0; row < 5; row++) {
+                int to = row * (words + 3);
+                System.arraycopy(batch.logits, row * vocab + first, logits, to, words);
+                System.arraycopy(gradient, row * vocab + first, expected, to, words);
+            }
+            try (Buffers buffers = target.open()) {
+                Span inPlace = buffers.of(logits);
+                Entropy.on(buffers.device())
+                        .backward(
+                                new Entropy.Rows(5, words, words + 3, 0.9f, inPlace),
+                                new Entropy.Part(first, vocab, buffers.of(whole.logProb)),
+                                buffers.of(batch.targets),
+                                bans(buffers, batch),
+                                buffers.of(whole.entropy),
+                                buffers.of(whole.lse),
+                                buffers.of(up),
+                                buffers.of(up),
+                                inPlace);
+                assertThat(buffers.floats(inPlace)).isEqualTo(expected);
+            }
         }
     }
 

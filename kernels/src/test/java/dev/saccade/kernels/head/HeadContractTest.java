@@ -1,0 +1,537 @@
+package dev.saccade.kernels.head;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.entropy.Entropy;
+import dev.saccade.kernels.gemm.Epilogue;
+import dev.saccade.kernels.gemm.Gemm;
+import dev.saccade.kernels.testing.Buffers;
+import dev.saccade.kernels.testing.Target;
+import java.util.Arrays;
+import java.util.SplittableRandom;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/// What [Head] promises on every device and in every type: the bits of a product and [Entropy] on
+/// stored logits, whatever is held at once.
+@Tag("device")
+class HeadContractTest {
+    private static final long PLENTY = 1L << 28;
+
+    /// A head and a batch of hidden states.
+    private record Batch(
+            Target target,
+            int rows,
+            int width,
+            int vocab,
+            float temperature,
+            float[] hidden,
+            float[] weight,
+            int[] targets,
+            byte @Nullable [] banned) {
+
+        static Batch random(Target target, int rows, int width, int vocab, float temperature) {
+            SplittableRandom random = new SplittableRandom(rows + 31L * width + 977L * vocab);
+            int[] targets = random.ints(rows, 0, vocab).toArray();
+            if (rows > 0) {
+                targets[rows - 1] = vocab - 1;
+            }
+            byte[] banned = null;
+            if (vocab > 8 && vocab % 2 == 1) {
+                banned = new byte[vocab];
+                for (int v = 0; v < vocab; v++) {
+                    banned[v] = (byte) (random.nextInt(10) == 0 ? 1 : 0);
+                }
+                for (int word : targets) {
+                    banned[word] = 0;
+                }
+            }
+            return new Batch(
+                    target,
+                    rows,
+                    width,
+                    vocab,
+                    temperature,
+                    Buffers.normal(vocab + 1L, rows * width, 1),
+                    Buffers.normal(width + 2L, vocab * width, 3 / Math.sqrt(width)),
+                    targets,
+                    banned);
+        }
+
+        /// Some of its rows.
+        Batch only(int from, int count) {
+            return new Batch(
+                    target,
+                    count,
+                    width,
+                    vocab,
+                    temperature,
+                    Arrays.copyOfRange(hidden, from * width, (from + count) * width),
+                    weight,
+                    Arrays.copyOfRange(targets, from, from + count),
+                    banned);
+        }
+
+        Operands open(Buffers buffers, long scratchBytes) {
+            Span bans = banned == null ? null : buffers.of(banned);
+            return new Operands(
+                    buffers,
+                    new Head.Input(
+                            rows,
+                            width,
+                            vocab,
+                            temperature,
+                            buffers.of(target.dtype(), hidden),
+                            buffers.of(target.dtype(), weight),
+                            buffers.of(targets),
+                            bans,
+                            scratchBytes));
+        }
+    }
+
+    /// Results of a forward pass.
+    private static final class Forward {
+        private final float[] logProb;
+        private final float[] entropy;
+        private final float[] lse;
+        private final float[] maxProb;
+        private final int[] argmax;
+
+        Forward(Buffers buffers, Entropy.Results results) {
+            this.logProb = buffers.floats(results.logProb());
+            this.entropy = floats(buffers, results.entropy());
+            this.lse = floats(buffers, results.lse());
+            this.maxProb = floats(buffers, results.maxProb());
+            Span words = results.argmax();
+            this.argmax = words == null ? new int[0] : buffers.ints(words);
+        }
+
+        private static float[] floats(Buffers buffers, @Nullable Span span) {
+            return span == null ? new float[0] : buffers.floats(span);
+        }
+
+        void equals(Forward other) {
+            assertThat(logProb).isEqualTo(other.logProb);
+            assertThat(entropy).isEqualTo(other.entropy);
+            assertThat(lse).isEqualTo(other.lse);
+            assertThat(maxProb).isEqualTo(other.maxProb);
+            assertThat(argmax).isEqualTo(other.argmax);
+        }
+    }
+
+    /// A batch's operands on a device.
+    private record Operands(Buffers buffers, Head.Input input) {
+        Entropy.Results results() {
+            int rows = input.rows();
+            return new Entropy.Results(
+                    buffers.poison(rows),
+                    buffers.poison(rows),
+                    buffers.poison(rows),
+                    buffers.poison(rows),
+                    buffers.poison(DType.I32, rows),
+                    null,
+                    null);
+        }
+
+        /// All logits, stored.
+        Span logits() {
+            Span logits = buffers.poison(input.rows() * input.vocab());
+            Gemm.on(buffers.device())
+                    .multiply(
+                            new Gemm.Shape(
+                                    Gemm.Layout.NT, input.rows(), input.vocab(), input.width()),
+                            input.hidden(),
+                            input.weight(),
+                            logits,
+                            Epilogue.STORE);
+            return logits;
+        }
+
+        Entropy.Rows rows(Span logits) {
+            return Entropy.Rows.dense(input.rows(), input.vocab(), input.temperature(), logits);
+        }
+    }
+
+    private static Forward fused(Batch batch, long scratchBytes) {
+        try (Buffers buffers = batch.target.open()) {
+            Operands operands = batch.open(buffers, scratchBytes);
+            Entropy.Results results = operands.results();
+            Head.on(buffers.device()).forward(operands.input, results);
+            return new Forward(buffers, results);
+        }
+    }
+
+    private static Forward stored(Batch batch) {
+        try (Buffers buffers = batch.target.open()) {
+            Operands operands = batch.open(buffers, PLENTY);
+            Entropy.Results results = operands.results();
+            Entropy.on(buffers.device())
+                    .forward(
+                            operands.rows(operands.logits()),
+                            operands.input.targets(),
+                            operands.input.banned(),
+                            results);
+            return new Forward(buffers, results);
+        }
+    }
+
+    /// Gradients.
+    private record Gradients(float[] dHidden, float[] dWeight) {
+        void equals(Gradients other) {
+            assertThat(dHidden).isEqualTo(other.dHidden);
+            assertThat(dWeight).isEqualTo(other.dWeight);
+        }
+    }
+
+    private static Span old(Batch batch, Buffers buffers) {
+        return buffers.of(Buffers.normal(8, batch.vocab * batch.width, 1));
+    }
+
+    private static float[] up(Batch batch, long seed) {
+        return Buffers.normal(seed, batch.rows, 1);
+    }
+
+    private static @Nullable Span span(Buffers buffers, float @Nullable [] values) {
+        return values == null ? null : buffers.of(values);
+    }
+
+    private static Gradients fusedGradients(
+            Batch batch, long scratchBytes, float @Nullable [] up, float @Nullable [] upEntropy) {
+        try (Buffers buffers = batch.target.open()) {
+            Operands operands = batch.open(buffers, scratchBytes);
+            Entropy.Results results = operands.results();
+            Head head = Head.on(buffers.device());
+            head.forward(operands.input, results);
+            Span dHidden = buffers.poison(batch.target.dtype(), batch.rows * batch.width);
+            Span dWeight = old(batch, buffers);
+            head.backward(
+                    operands.input,
+                    results.logProb(),
+                    present(results.entropy()),
+                    present(results.lse()),
+                    span(buffers, up),
+                    span(buffers, upEntropy),
+                    dHidden,
+                    dWeight);
+            return new Gradients(buffers.floats(dHidden), buffers.floats(dWeight));
+        }
+    }
+
+    private static Gradients storedGradients(
+            Batch batch, float @Nullable [] up, float @Nullable [] upEntropy) {
+        try (Buffers buffers = batch.target.open()) {
+            Operands operands = batch.open(buffers, PLENTY);
+            Entropy.Results results = operands.results();
+            Entropy entropy = Entropy.on(buffers.device());
+            Span logits = operands.logits();
+            Head.Input input = operands.input;
+            entropy.forward(operands.rows(logits), input.targets(), input.banned(), results);
+            Span dLogits = buffers.poison(batch.target.dtype(), batch.rows * batch.vocab);
+            entropy.backward(
+                    operands.rows(logits),
+                    null,
+                    input.targets(),
+                    input.banned(),
+                    present(results.entropy()),
+                    present(results.lse()),
+                    span(buffers, up),
+                    span(buffers, upEntropy),
+                    dLogits);
+            Span dHidden = buffers.poison(batch.target.dtype(), batch.rows * batch.width);
+            Span dWeight = old(batch, buffers);
+            Gemm gemm = Gemm.on(buffers.device());
+            gemm.multiply(
+                    new Gemm.Shape(Gemm.Layout.NN, batch.rows, batch.width, batch.vocab),
+                    dLogits,
+                    input.weight(),
+                    dHidden,
+                    Epilogue.STORE);
+            gemm.multiply(
+                    new Gemm.Shape(Gemm.Layout.TN, batch.vocab, batch.width, batch.rows),
+                    dLogits,
+                    input.hidden(),
+                    dWeight,
+                    Epilogue.ACCUMULATE);
+            return new Gradients(buffers.floats(dHidden), buffers.floats(dWeight));
+        }
+    }
+
+    private static Span present(@Nullable Span span) {
+        if (span == null) {
+            throw new IllegalStateException("absent");
+        }
+        return span;
+    }
+
+    /// Odd widths, few rows and F32 go through products on stored logits; on Hopper the rest does
+    /// not. Around the edges of its tiles: 128 rows, clusters of 256, blocks of 256 words, segments
+    /// of 1024.
+    static Stream<Arguments> sizes() {
+        return Stream.of(Target.values())
+                .flatMap(target ->
+                        Stream.of(
+                                Arguments.of(target, 1, 8, 1, 1f),
+                                Arguments.of(target, 70, 64, 1, 1f),
+                                Arguments.of(target, 3, 20, 7, 0.7f),
+                                Arguments.of(target, 65, 24, 7, 1.3f),
+                                Arguments.of(target, 64, 64, 255, 1f),
+                                Arguments.of(target, 127, 64, 255, 0.8f),
+                                Arguments.of(target, 128, 72, 256, 1f),
+                                Arguments.of(target, 129, 136, 257, 1f),
+                                Arguments.of(target, 130, 20, 300, 1f),
+                                Arguments.of(target, 257, 64, 1023, 1f),
+                                Arguments.of(target, 300, 320, 1024, 0.9f),
+                                Arguments.of(target, 100, 192, 1030, 1f),
+                                Arguments.of(target, 513, 64, 2049, 1f),
+                                Arguments.of(target, 70, 128, 8191, 1f),
+                                Arguments.of(target, 66, 64, 20_011, 1.1f)));
+    }
+
+    @ParameterizedTest
+    @MethodSource("sizes")
+    void forwardHasTheBitsOfStoredLogits(
+            Target target, int rows, int width, int vocab, float temperature) {
+        Batch batch = Batch.random(target, rows, width, vocab, temperature);
+        Forward stored = stored(batch);
+        fused(batch, PLENTY).equals(stored);
+        fused(batch, 0).equals(stored);
+    }
+
+    /// As many clusters as a GPU runs at once, and units for each that are not the same number.
+    @ParameterizedTest
+    @EnumSource
+    void manyRowsAndWordsHaveTheBitsOfStoredLogits(Target target) {
+        int rows = target.isCuda() ? 3001 : 301;
+        Batch batch = Batch.random(target, rows, 64, 13_017, 1);
+        fused(batch, PLENTY).equals(stored(batch));
+    }
+
+    @ParameterizedTest
+    @MethodSource("sizes")
+    void gradientsHaveTheBitsOfStoredLogits(
+            Target target, int rows, int width, int vocab, float temperature) {
+        Batch batch = Batch.random(target, rows, width, vocab, temperature);
+        float[] up = up(batch, 5);
+        float[] upEntropy = up(batch, 6);
+        Gradients stored = storedGradients(batch, up, upEntropy);
+        // All words at once, the fewest, and parts of 256 of them.
+        for (long scratch : new long[] {PLENTY, 0, 300L * 6 * rows}) {
+            fusedGradients(batch, scratch, up, upEntropy).equals(stored);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void eitherGradientMayBeMissing(Target target) {
+        Batch batch = Batch.random(target, 130, 64, 701, 1);
+        float[] up = up(batch, 5);
+        float @Nullable [] none = null;
+        fusedGradients(batch, PLENTY, up, none).equals(storedGradients(batch, up, none));
+        fusedGradients(batch, PLENTY, none, up).equals(storedGradients(batch, none, up));
+        Gradients nothing = fusedGradients(batch, 0, none, none);
+        assertThat(nothing.dHidden).containsOnly(0f);
+        try (Buffers buffers = target.open()) {
+            assertThat(nothing.dWeight).isEqualTo(buffers.floats(old(batch, buffers)));
+        }
+    }
+
+    /// Only one of the two products is asked for.
+    @ParameterizedTest
+    @EnumSource
+    void eitherResultMayBeMissing(Target target) {
+        Batch batch = Batch.random(target, 130, 64, 701, 1);
+        float[] up = up(batch, 5);
+        Gradients both = fusedGradients(batch, PLENTY, up, up);
+        for (boolean hidden : new boolean[] {false, true}) {
+            try (Buffers buffers = target.open()) {
+                Operands operands = batch.open(buffers, 256L * 6 * 130);
+                Entropy.Results results = operands.results();
+                Head head = Head.on(buffers.device());
+                head.forward(operands.input, results);
+                Span dHidden = buffers.poison(target.dtype(), 130 * 64);
+                Span dWeight = old(batch, buffers);
+                head.backward(
+                        operands.input,
+                        results.logProb(),
+                        present(results.entropy()),
+                        present(results.lse()),
+                        buffers.of(up),
+                        buffers.of(up),
+                        hidden ? dHidden : null,
+                        hidden ? null : dWeight);
+                assertThat(buffers.floats(hidden ? dHidden : dWeight))
+                        .isEqualTo(hidden ? both.dHidden : both.dWeight);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aRowHasTheSameBitsInAnyBatch(Target target) {
+        for (int width : new int[] {64, 20}) {
+            Batch batch = Batch.random(target, 300, width, 1500, 0.9f);
+            Forward all = fused(batch, PLENTY);
+            for (int[] part : new int[][] {{0, 1}, {299, 1}, {17, 64}, {100, 65}, {3, 200}}) {
+                int end = part[0] + part[1];
+                Forward own = fused(batch.only(part[0], part[1]), PLENTY);
+                assertThat(own.logProb).isEqualTo(Arrays.copyOfRange(all.logProb, part[0], end));
+                assertThat(own.entropy).isEqualTo(Arrays.copyOfRange(all.entropy, part[0], end));
+                assertThat(own.argmax).isEqualTo(Arrays.copyOfRange(all.argmax, part[0], end));
+            }
+        }
+    }
+
+    /// Against float64 on the rounded operands.
+    @ParameterizedTest
+    @EnumSource
+    void forwardIsExact(Target target) {
+        for (int vocab : new int[] {1, 7, 8191}) {
+            Batch batch = Batch.random(target, 70, 64, vocab, 0.8f);
+            Forward result = fused(batch, PLENTY);
+            float[] hidden = Buffers.rounded(target.dtype(), batch.hidden);
+            float[] weight = Buffers.rounded(target.dtype(), batch.weight);
+            for (int row = 0; row < batch.rows; row++) {
+                double[] z = new double[vocab];
+                for (int word = 0; word < vocab; word++) {
+                    for (int k = 0; k < batch.width; k++) {
+                        z[word] +=
+                                (double) hidden[row * batch.width + k]
+                                        * weight[word * batch.width + k];
+                    }
+                    z[word] *= 1f / batch.temperature;
+                    if (batch.banned != null && batch.banned[word] != 0) {
+                        z[word] = Double.NEGATIVE_INFINITY;
+                    }
+                }
+                double max = Arrays.stream(z).max().orElseThrow();
+                double sum = Arrays.stream(z).map(x -> StrictMath.exp(x - max)).sum();
+                double lse = max + StrictMath.log(sum);
+                double entropy =
+                        Arrays.stream(z)
+                                .filter(Double::isFinite)
+                                .map(x -> -StrictMath.exp(x - lse) * (x - lse))
+                                .sum();
+                near("logProb", result.logProb[row], z[batch.targets[row]] - lse);
+                near("entropy", result.entropy[row], entropy);
+                near("lse", result.lse[row], lse);
+                near("maxProb", result.maxProb[row], 1 / sum);
+            }
+        }
+    }
+
+    private static void near(String what, double got, double wanted) {
+        assertThat(Math.abs(got - wanted))
+                .as("%s: %s for %s", what, got, wanted)
+                .isLessThanOrEqualTo(2e-5);
+    }
+
+    /// Hidden states of infinity and NaN make their own rows NaN and no other.
+    @ParameterizedTest
+    @EnumSource
+    void aBadRowIsAlone(Target target) {
+        Batch batch = Batch.random(target, 140, 64, 900, 1);
+        Forward good = fused(batch, PLENTY);
+        batch.hidden[3 * 64] = Float.NaN;
+        batch.hidden[131 * 64 + 5] = Float.POSITIVE_INFINITY;
+        Forward bad = fused(batch, PLENTY);
+        for (int row = 0; row < batch.rows; row++) {
+            if (row == 3 || row == 131) {
+                assertThat(bad.logProb[row]).isNaN();
+                assertThat(bad.entropy[row]).isNaN();
+            } else {
+                assertThat(bad.logProb[row]).isEqualTo(good.logProb[row]);
+                assertThat(bad.entropy[row]).isEqualTo(good.entropy[row]);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aBannedTargetHasNoProbability(Target target) {
+        Batch batch = Batch.random(target, 70, 64, 901, 1);
+        byte[] banned = present(batch.banned);
+        banned[batch.targets[2]] = 1;
+        int word = batch.targets[2];
+        Forward result = fused(batch, PLENTY);
+        for (int row = 0; row < batch.rows; row++) {
+            boolean no = batch.targets[row] == word;
+            assertThat(Float.isInfinite(result.logProb[row])).isEqualTo(no);
+            assertThat(result.entropy[row]).isFinite();
+        }
+        float[] up = up(batch, 5);
+        fusedGradients(batch, 0, up, up).equals(storedGradients(batch, up, up));
+    }
+
+    private static byte[] present(byte @Nullable [] banned) {
+        if (banned == null) {
+            throw new IllegalStateException("nothing is banned");
+        }
+        return banned;
+    }
+
+    /// Equal weights make equal logits: the first word is the most probable one.
+    @ParameterizedTest
+    @EnumSource
+    void tiesGoToTheFirstWord(Target target) {
+        Batch batch = Batch.random(target, 70, 64, 3000, 1);
+        Forward before = fused(batch, PLENTY);
+        int best = before.argmax[0];
+        int other = best < 1500 ? best + 1400 : best - 1400;
+        System.arraycopy(batch.weight, best * 64, batch.weight, other * 64, 64);
+        assertThat(fused(batch, PLENTY).argmax[0]).isEqualTo(Math.min(best, other));
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void noRowsAreNothing(Target target) {
+        Batch batch = Batch.random(target, 0, 64, 900, 1);
+        assertThat(fused(batch, PLENTY).logProb).isEmpty();
+        Gradients nothing = fusedGradients(batch, 0, new float[0], new float[0]);
+        assertThat(nothing.dHidden).isEmpty();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void operandsThatDoNotFitAreNamed(Target target) {
+        try (Buffers buffers = target.open()) {
+            Operands operands = Batch.random(target, 3, 64, 9, 1).open(buffers, PLENTY);
+            Head.Input good = operands.input;
+            Head head = Head.on(buffers.device());
+            Head.Input bad =
+                    new Head.Input(
+                            3,
+                            64,
+                            10,
+                            1,
+                            good.hidden(),
+                            good.weight(),
+                            good.targets(),
+                            null,
+                            PLENTY);
+            assertThatThrownBy(() -> head.forward(bad, operands.results()))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("weight");
+            assertThatThrownBy(() ->
+                            new Head.Input(
+                                    3,
+                                    64,
+                                    9,
+                                    0,
+                                    good.hidden(),
+                                    good.weight(),
+                                    good.targets(),
+                                    null,
+                                    PLENTY))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("temperature 0");
+        }
+    }
+}
