@@ -74,7 +74,7 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
     load_matrices(query[step], Tile::at(Tile::rows_first(queryTile, lane), 0, step));
   }
 
-  float sum[COLUMNS][4] = {}, top[2] = {-INFINITY, -INFINITY}, total[2] = {};
+  float sum[COLUMNS][4] = {}, shift[2] = {UNSEEN, UNSEEN}, total[2] = {};
   const int row = lane >> 2;
   for (int stage = 0; stage < stages; stage++) {
     copy_wait<STAGES - 2>();
@@ -113,18 +113,15 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const int at = row + 8 * half;
-      const float middle = fmaxf(top[half], fmaxf(exchange.top[0][at], exchange.top[1][at]));
-      const float last = fmaxf(middle, fmaxf(exchange.top[2][at], exchange.top[3][at]));
-      const Rescale first(top[half], middle, scaleLog2), second(middle, last, scaleLog2);
-      top[half] = last;
-      decay[0][half] = first.decay;
-      decay[1][half] = second.decay;
-      const float shift = warp < 2 ? first.shift : second.shift;
+      decay[0][half] = move_shift(shift[half], fmaxf(exchange.top[0][at], exchange.top[1][at]), scaleLog2);
+      const float first = shift[half];
+      decay[1][half] = move_shift(shift[half], fmaxf(exchange.top[2][at], exchange.top[3][at]), scaleLog2);
+      const float own = warp < 2 ? first : shift[half];
       float added;
 #pragma unroll
       for (int n = 0; n < 2; n++) {
-        const float w0 = weight(score[n][2 * half], scaleLog2, shift);
-        const float w1 = weight(score[n][2 * half + 1], scaleLog2, shift);
+        const float w0 = weight(score[n][2 * half], scaleLog2, own);
+        const float w1 = weight(score[n][2 * half + 1], scaleLog2, own);
         const float pair = __fadd_rn(w0, w1);
         added = n == 0 ? pair : __fadd_rn(added, pair);
         store_shared(weightTile + Weights::offset(at, 2 * warp + n) + 4 * (lane & 3), pack_bf16(w0, w1));
@@ -170,7 +167,7 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
     const float factor = normalizer(all);
     const int head = row + 8 * half;
     if (head >= count) continue;
-    if (threadIdx.x % 4 == 0 && warp == 0) lse[firstRow + head] = log_sum_exp(top[half], all, scaleLog2);
+    if (threadIdx.x % 4 == 0 && warp == 0) lse[firstRow + head] = log_sum_exp(shift[half], all);
 #pragma unroll
     for (int n = 0; n < COLUMNS; n++) {
       const int column = 8 * (COLUMNS * warp + n) + 2 * (lane & 3);

@@ -22,9 +22,8 @@ constexpr int STAGE = 64;    // keys that are loaded together
 // query tile. What the loop needs no register for is found again here.
 template <int WIDTH>
 __device__ __forceinline__ void store(uint32_t queryTile, const float (&sum)[PARTS][WIDTH / 8][4],
-                                      const float (&top)[PARTS][2], const float (&total)[PARTS][2], bf16* o, float* lse,
-                                      const int* tiles, int heads, int kvHeads, int headDim, int magic,
-                                      float scaleLog2) {
+                                      const float (&shift)[PARTS][2], const float (&total)[PARTS][2], bf16* o,
+                                      float* lse, const int* tiles, int heads, int kvHeads, int headDim, int magic) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const Work job = work(tiles, kvHeads);
   const PackedRows rows(job.queryStart, heads, kvHeads, job.kvHead, magic);
@@ -41,7 +40,7 @@ __device__ __forceinline__ void store(uint32_t queryTile, const float (&sum)[PAR
       all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 2));
       factor[half] = normalizer(all);
       const int row = warpFirst + 16 * part + 8 * half + lane / 4;
-      if (row < end && (lane & 3) == 0) lse[rows.at(row)] = log_sum_exp(top[part][half], all, scaleLog2);
+      if (row < end && (lane & 3) == 0) lse[rows.at(row)] = log_sum_exp(shift[part][half], all);
     }
     round_rows<WIDTH>(warpTile + 16 * part * Rows<WIDTH>::BYTES, sum[part], factor[0], factor[1], lane);
   }
@@ -85,14 +84,14 @@ __device__ __forceinline__ void forward(const bf16* q, const bf16* k, const bf16
     load_keys<WIDTH, STAGE, THREADS>(to + KEY_TILE, v + from, stride, job.keyLength - first, headDim);
   };
 
-  float sum[PARTS][Tile::CHUNKS][4], top[PARTS][2], total[PARTS][2];
+  float sum[PARTS][Tile::CHUNKS][4], shift[PARTS][2], total[PARTS][2];
 #pragma unroll
   for (int part = 0; part < PARTS; part++) {
 #pragma unroll
     for (int n = 0; n < Tile::CHUNKS; n++) {
       sum[part][n][0] = sum[part][n][1] = sum[part][n][2] = sum[part][n][3] = 0.f;
     }
-    top[part][0] = top[part][1] = -INFINITY;
+    shift[part][0] = shift[part][1] = UNSEEN;
     total[part][0] = total[part][1] = 0.f;
   }
 
@@ -159,29 +158,27 @@ __device__ __forceinline__ void forward(const bf16* q, const bf16* k, const bf16
       for (int part = 0; part < PARTS; part++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          float most = top[part][half];
+          float most = -INFINITY;
 #pragma unroll
           for (int n = 0; n < KEYS / 8; n++) {
             most = fmaxf(most, fmaxf(score[part][n][2 * half], score[part][n][2 * half + 1]));
           }
           most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
           most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-          const Rescale rescale(top[part][half], most, scaleLog2);
-          top[part][half] = most;
-          decay[part][half] = rescale.decay;
-          moved |= rescale.decay != 1.f;
+          decay[part][half] = move_shift(shift[part][half], most, scaleLog2);
+          moved |= decay[part][half] != 1.f;
           float added[2];
 #pragma unroll
           for (int n = 0; n < KEYS / 8; n++) {
             float& w0 = score[part][n][2 * half];
             float& w1 = score[part][n][2 * half + 1];
-            w0 = weight(w0, scaleLog2, rescale.shift);
-            w1 = weight(w1, scaleLog2, rescale.shift);
+            w0 = weight(w0, scaleLog2, shift[part][half]);
+            w1 = weight(w1, scaleLog2, shift[part][half]);
             const float pair = __fadd_rn(w0, w1);
             added[n / 2] = n % 2 == 0 ? pair : __fadd_rn(added[n / 2], pair);
           }
           // In decode a warp has 16 of the keys: this is the order in which the sums of two warps meet.
-          total[part][half] = __fmaf_rn(total[part][half], rescale.decay, __fadd_rn(added[0], added[1]));
+          total[part][half] = __fmaf_rn(total[part][half], decay[part][half], __fadd_rn(added[0], added[1]));
         }
 #pragma unroll
         for (int n = 0; n < KEYS / 8; n++) {
@@ -189,7 +186,7 @@ __device__ __forceinline__ void forward(const bf16* q, const bf16* k, const bf16
           weights[part][n / 2][n % 2 * 2 + 1] = pack_bf16(score[part][n][2], score[part][n][3]);
         }
       }
-      // Mostly no row of the warp has a new maximum, and multiplying by 1 can be left out.
+      // Mostly no row of the warp has a new shift, and multiplying by 1 can be left out.
       if (__any_sync(0xffffffffu, moved)) {
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
@@ -223,7 +220,7 @@ __device__ __forceinline__ void forward(const bf16* q, const bf16* k, const bf16
   // With no block the copies of queries are still under way where the results go.
   copy_wait<0>();
   __syncthreads();
-  store<WIDTH>(queryTile, sum, top, total, o, lse, tiles, heads, kvHeads, headDim, magic, scaleLog2);
+  store<WIDTH>(queryTile, sum, shift, total, o, lse, tiles, heads, kvHeads, headDim, magic);
 }
 
 }  // namespace saccade

@@ -101,11 +101,11 @@ __device__ __forceinline__ void forward(const float* q, const float* k, const fl
 
   Tile::load(queryTile, WARPS * COUNT, headDim,
              [&](int row) { return first + row < end ? q + place(first + row) * headDim : nullptr; });
-  float sum[COUNT][PARTS] = {}, top[COUNT], total[COUNT];
+  float sum[COUNT][PARTS] = {}, shift[COUNT], total[COUNT];
   int seen[COUNT];
 #pragma unroll
   for (int i = 0; i < COUNT; i++) {
-    top[i] = -INFINITY;
+    shift[i] = UNSEEN;
     total[i] = 0.f;
     seen[i] = min(keyLength, visible(first + warp + i * WARPS));
   }
@@ -124,13 +124,11 @@ __device__ __forceinline__ void forward(const float* q, const float* k, const fl
 #pragma unroll
     for (int i = 0; i < COUNT; i++) {
       if (block + lane >= seen[i]) score[i] = -INFINITY;
-      const float most = fmaxf(top[i], warp_max(score[i]));
-      const Rescale rescale(top[i], most, scaleLog2);
-      top[i] = most;
-      const float w = weight(score[i], scaleLog2, rescale.shift);
-      total[i] = __fmaf_rn(total[i], rescale.decay, w);
+      const float decay = move_shift(shift[i], warp_max(score[i]), scaleLog2);
+      const float w = weight(score[i], scaleLog2, shift[i]);
+      total[i] = __fmaf_rn(total[i], decay, w);
 #pragma unroll
-      for (int part = 0; part < PARTS; part++) sum[i][part] = __fmul_rn(sum[i][part], rescale.decay);
+      for (int part = 0; part < PARTS; part++) sum[i][part] = __fmul_rn(sum[i][part], decay);
       weights[i * KEYS + lane] = w;
     }
     __syncwarp();
@@ -142,7 +140,7 @@ __device__ __forceinline__ void forward(const float* q, const float* k, const fl
     const int row = first + warp + i * WARPS;
     const float all = warp_sum(total[i]);
     if (row >= end) continue;
-    if (lane == 0) lse[place(row)] = log_sum_exp(top[i], all, scaleLog2);
+    if (lane == 0) lse[place(row)] = log_sum_exp(shift[i], all);
     Tile::store(o + place(row) * headDim, sum[i], normalizer(all), headDim);
   }
 }

@@ -17,10 +17,10 @@ import dev.saccade.kernels.Span;
 ///
 /// Types: q, k, v, o and their gradients are all F32, or on CUDA all BF16 (head dimensions up to
 /// 128; F32 there up to 256); lse is F32. Sums are fp32 in each case. In BF16 the operands of a
-/// product are rounded to it: each softmax weight, relative to the running maximum, before it
+/// product are rounded to it: each softmax weight, relative to a maximum so far, before it
 /// multiplies v; the weight and dS before they multiply dO, q and k. No operand may overlap a
 /// result. On CUDA the scale must be positive, and a value or key that is not finite may also spoil
-/// queries that don't see it, but whose own block of keys it lies in.
+/// queries of its sequence that don't see it, but less than 256 positions before it.
 public interface Attention {
 
     /// Keys per block of the online softmax, on each device; it fixes the rounding.

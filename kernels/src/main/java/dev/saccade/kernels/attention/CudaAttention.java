@@ -13,7 +13,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /// Attention on CUDA. Rows of a tile are the packed rows of a key-value head: each query's heads of
-/// the group in turn. See the kernels in `cuda/attention` for what decides the bits.
+/// the group in turn. See the kernels in `cuda/attention` for what decides the bits. On Hopper, the
+/// forward pass in BF16 goes to [HopperAttention] where that has a kernel: the one place where that
+/// is chosen.
 final class CudaAttention implements Attention {
     private static final double LOG2_E = 1.4426950408889634;
 
@@ -107,9 +109,15 @@ final class CudaAttention implements Attention {
     private final @Nullable Kernels[] kernels = new @Nullable Kernels[7];
     private @Nullable Kernel resize;
     private final Deque<TileList> lists = new ArrayDeque<>();
+    private final @Nullable HopperAttention hopper;
 
     CudaAttention(CudaDevice device) {
+        this(device, HopperAttention.runsOn(device) ? new HopperAttention(device) : null);
+    }
+
+    CudaAttention(CudaDevice device, @Nullable HopperAttention hopper) {
         this.device = device;
+        this.hopper = hopper;
     }
 
     @Override
@@ -138,6 +146,21 @@ final class CudaAttention implements Attention {
                 padded.finish();
             }
             return;
+        }
+        if (hopper != null && type == DType.BF16) {
+            HopperForward kernel = hopper.choose(shape, sequences);
+            if (kernel != null) {
+                TileList tiles =
+                        tiles(
+                                shape,
+                                sequences,
+                                TileList.Side.ROWS,
+                                kernel.rows(shape.headDim()),
+                                1);
+                float scaleLog2 = scaleLog2(shape);
+                hopper.launch(kernel, shape, sequences, q, k, v, o, lse, tiles, scaleLog2);
+                return;
+            }
         }
         Kernels kernels = kernels(type, shape.headDim());
         TileList tiles = tiles(shape, sequences, TileList.Side.ROWS, kernels.forwardRows);
@@ -364,7 +387,12 @@ final class CudaAttention implements Attention {
     }
 
     private TileList tiles(Shape shape, Sequences sequences, TileList.Side side, int tile) {
-        int group = group(shape);
+        return tiles(shape, sequences, side, tile, group(shape));
+    }
+
+    /// @param group heads that are packed
+    private TileList tiles(
+            Shape shape, Sequences sequences, TileList.Side side, int tile, int group) {
         TileList.Key key = new TileList.Key(sequences, side, tile, group, shape.causal());
         for (TileList list : lists) {
             if (list.key().equals(key)) {

@@ -2,7 +2,10 @@ package dev.saccade.kernels.attention;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.Device;
 import dev.saccade.engine.Replay;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
@@ -13,6 +16,7 @@ import dev.saccade.kernels.testing.Oracle;
 import dev.saccade.kernels.testing.Target;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import java.util.function.Function;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -77,10 +81,14 @@ class AttentionContractTest {
         private final Span lse;
 
         Operands(Inputs in, int shift) {
+            this(in, shift, Attention::on);
+        }
+
+        Operands(Inputs in, int shift, Function<Device, Attention> on) {
             this.in = in;
             this.shift = shift;
             this.buffers = in.target.open();
-            this.attention = Attention.on(buffers.device());
+            this.attention = on.apply(buffers.device());
             this.q = input(in.q);
             this.k = input(in.k);
             this.v = input(in.v);
@@ -472,6 +480,118 @@ class AttentionContractTest {
                 assertThat(slopes.dk).isEqualTo(gradients.dk);
                 assertThat(slopes.dv).isEqualTo(gradients.dv);
             }
+        }
+    }
+
+    /// Every kernel of the forward pass on Hopper, with extents.
+    static Stream<Arguments> hopperKernels() {
+        return Stream.of(HopperForward.values())
+                .flatMap(kernel ->
+                        Stream.of(
+                                Arguments.of(kernel, 2, 2, 128, true),
+                                Arguments.of(kernel, 10, 2, 128, true),
+                                Arguments.of(kernel, 3, 3, 128, false),
+                                Arguments.of(kernel, 7, 1, 64, true),
+                                Arguments.of(kernel, 4, 2, 64, false)));
+    }
+
+    /// Whether Hopper's kernel, by wgmma and many blocks of keys at once, and the portable one, by
+    /// mma.sync and block by block, give a query the same bits: what decode and prefill share.
+    @ParameterizedTest
+    @MethodSource("hopperKernels")
+    void hopperAndPortableKernelsAgreeInTheirBits(
+            HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
+        Shape shape = shape(heads, kvHeads, headDim, causal);
+        Sequences sequences =
+                packed(1, 2, 63, 64, 65, 0, 127, 128, 129, 191, 192, 193, 256, 257, 600, 1025);
+        assertHopperAgrees(kernel, Inputs.random(Target.CUDA_BF16, shape, sequences, 81 + headDim));
+    }
+
+    /// Scores that rise along the keys, and of a few keys at random places steeply: shifts then
+    /// move between any two blocks of a tile, in some rows or in all.
+    @ParameterizedTest
+    @MethodSource("hopperKernels")
+    void hopperAndPortableKernelsAgreeWhereScoresRise(
+            HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
+        Shape shape = shape(heads, kvHeads, headDim, causal);
+        for (float rise : new float[] {0.002f, 0.01f, 0.05f}) {
+            Inputs in =
+                    Inputs.random(Target.CUDA_BF16, shape, packed(600, 333, 64, 160), 91 + headDim);
+            for (int i = 0; i < in.q.length; i++) {
+                in.q[i] = Buffers.rounded(DType.BF16, Math.abs(in.q[i]));
+            }
+            for (int i = 0; i < in.k.length; i++) {
+                int key = i / in.keyWidth();
+                float steep = key * 37 % 101 == 0 ? 2f : 0f;
+                in.k[i] = Buffers.rounded(DType.BF16, 0.3f * in.k[i] + rise * key + steep);
+            }
+            assertHopperAgrees(kernel, in);
+        }
+    }
+
+    /// As [#onlyCoveredRowsAreReadAndWritten]; also a sequence that ends within a tile before keys
+    /// that are not finite, and chunks whose keys begin long before their queries.
+    @ParameterizedTest
+    @MethodSource("hopperKernels")
+    void hopperLeavesWhatBelongsToNobody(
+            HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
+        Shape shape = shape(heads, kvHeads, headDim, causal);
+        Sequences sequences =
+                new Sequences(
+                        new int[] {45, 1, 8, 90, 200, 400},
+                        new int[] {37, 5, 0, causal ? 0 : 2, 130, 1},
+                        new int[] {102, 3, 90, 300, 310, 5},
+                        new int[] {140, 80, 10, causal ? 2 : 0, 517, 70});
+        Inputs in = Inputs.random(Target.CUDA_BF16, shape, sequences, 101 + headDim);
+        boolean[] query = covered(sequences.queryStart(), sequences.queryLength(), in.q.length);
+        boolean[] key = covered(sequences.keyStart(), sequences.keyLength(), in.k.length);
+        spoil(in.q, query);
+        spoil(in.k, key);
+        spoil(in.v, key);
+        assertHopperAgrees(kernel, in);
+    }
+
+    /// More items than multiprocessors, several times, so that rings and rounds wrap.
+    @ParameterizedTest
+    @EnumSource
+    void hopperBlocksTakeManyItems(HopperForward kernel) {
+        int[] lengths = new int[12];
+        Arrays.setAll(lengths, s -> 100 + 53 * s);
+        for (int headDim : new int[] {64, 128}) {
+            for (boolean causal : new boolean[] {true, false}) {
+                Shape shape = shape(40, 8, headDim, causal);
+                assertHopperAgrees(
+                        kernel, Inputs.random(Target.CUDA_BF16, shape, packed(lengths), 111));
+            }
+        }
+    }
+
+    private static void assertHopperAgrees(HopperForward kernel, Inputs in) {
+        CudaDevice cuda = Target.sharedCuda();
+        assumeTrue(HopperAttention.runsOn(cuda), "not a Hopper GPU");
+        HopperAttention hopper = new HopperAttention(cuda, (shape, sequences) -> kernel);
+        try (Operands portable = new Operands(in, 0, _ -> new CudaAttention(cuda, null));
+                Operands forced = new Operands(in, 0, _ -> new CudaAttention(cuda, hopper))) {
+            Outputs expected = portable.forward();
+            for (int run = 0; run < 2; run++) {
+                Outputs actual = forced.forward();
+                assertSameBits(in, "lse", 1, expected.lse, actual.lse);
+                assertSameBits(in, "o", in.shape.headDim(), expected.o, actual.o);
+            }
+        }
+    }
+
+    /// @param width elements of a query and head
+    private static void assertSameBits(
+            Inputs in, String what, int width, float[] expected, float[] actual) {
+        int at = Arrays.mismatch(expected, actual);
+        if (at >= 0) {
+            int heads = in.shape.heads();
+            assertThat(actual[at])
+                    .as(
+                            "%s[%d] of row %d, head %d",
+                            what, at % width, at / width / heads, at / width % heads)
+                    .isEqualTo(expected[at]);
         }
     }
 

@@ -1,0 +1,521 @@
+// Attention forward in bf16 on Hopper (sm_90a), for training and prefill: the bits of forward.cu by TMA and wgmma.
+//
+// A block is persistent: it computes one item, 64 queries of one head for each of its warpgroups, after the other. One
+// thread of the first warpgroup keeps tiles of 128 keys and values on their way by TMA, and the next item's queries; the
+// other warpgroups multiply: scores = q k^T from shared memory, the online softmax on them where they lie, weights rounded
+// to bf16 in registers as the left operand of weights v.
+//
+// Every element is one chain of products over the head dimension or the keys in order, as in forward.cu, and the softmax
+// steps through the same blocks of 32 keys. A row's shift (softmax.cuh) seldom moves: where it stays for a whole tile in all
+// rows of a warpgroup, which costs one maximum and one vote, the tile's blocks need nothing of each other and are taken at
+// once. Otherwise the first block may still move it; where a later one does, the tile goes block by block. Which
+// way is taken never shows in the bits.
+#include "hopper.cuh"
+#include "softmax.cuh"
+
+namespace saccade {
+namespace {
+
+constexpr int KEYS = 128;        // of a tile
+constexpr int BLOCK = 32;        // keys of one step of the softmax: this decides bits
+constexpr int BLOCKS = KEYS / BLOCK;
+constexpr int GROUP_ROWS = 64;   // queries of a warpgroup
+constexpr int GROUP_THREADS = 128;
+constexpr int ROW_BYTES = 128;   // 64 elements, the span of the swizzle; wider rows are several panels
+constexpr int KEY_PANEL = KEYS * ROW_BYTES;
+
+// Named barriers: each warpgroup's own, and the ones at which it waits for its turn.
+constexpr int OWN = 1, TURN = 4;
+
+// What a query has one of a key for in a warpgroup's registers: 64 x 128 scores, element i as wgmma leaves it.
+using Scores = float[GROUP_ROWS * KEYS / GROUP_THREADS];
+using Weights = uint32_t[GROUP_ROWS * KEYS / GROUP_THREADS / 2];
+
+// The queries and keys of an item.
+struct Job {
+  int queryStart, queryLength, keyStart, keyLength, first, head;
+
+  // How many keys a query sees; it grows with the query.
+  __device__ __forceinline__ int visible(int query, int causal) const {
+    return causal ? min(keyLength, keyLength - queryLength + query + 1) : keyLength;
+  }
+
+  // Tiles that hold the keys of the queries `from` to `from + count`.
+  __device__ __forceinline__ int tiles(int from, int count, int causal) const {
+    return from < queryLength ? (visible(min(from + count, queryLength) - 1, causal) + KEYS - 1) / KEYS : 0;
+  }
+};
+
+// HopperAttention.java has the same numbers.
+template <int WIDTH_, int GROUPS_, int STAGES_> struct Shape {
+  static constexpr int WIDTH = WIDTH_, PANELS = WIDTH / 64, STEPS = WIDTH / 16;
+  static constexpr int GROUPS = GROUPS_, ROWS = GROUP_ROWS * GROUPS, STAGES = STAGES_;
+  static constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
+  static constexpr int QUERY_PANEL = ROWS * ROW_BYTES, QUERY_BYTES = PANELS * QUERY_PANEL;
+  static constexpr int KEY_BYTES = PANELS * KEY_PANEL;
+  static constexpr int KEYS_AT = 2 * QUERY_BYTES, VALUES_AT = KEYS_AT + STAGES * KEY_BYTES;
+  static constexpr int JOBS_AT = VALUES_AT + STAGES * KEY_BYTES;
+  static constexpr int BARRIERS_AT = JOBS_AT + 2 * static_cast<int>(sizeof(Job));
+  static_assert(BARRIERS_AT % 8 == 0 && BARRIERS_AT + (4 + 4 * STAGES) * 8 <= 232448, "a block's shared memory");
+  // What ptxas gives each thread at the start is shared out again: to the thread that loads, and to those that multiply.
+  static constexpr int PRODUCER_REGISTERS = GROUPS == 2 ? 24 : 32;
+  static constexpr int CONSUMER_REGISTERS = GROUPS == 2 ? 240 : 160;
+};
+
+// A block's barriers: `full` when TMA has filled a place, `empty` when all warpgroups have read it.
+template <typename S> struct Barriers {
+  uint32_t base;
+
+  __device__ __forceinline__ uint32_t query_full(int slot) const { return base + slot * 8; }
+  __device__ __forceinline__ uint32_t query_empty(int slot) const { return base + (2 + slot) * 8; }
+  __device__ __forceinline__ uint32_t key_full(int stage) const { return base + (4 + stage) * 8; }
+  __device__ __forceinline__ uint32_t key_empty(int stage) const { return base + (4 + S::STAGES + stage) * 8; }
+  __device__ __forceinline__ uint32_t value_full(int stage) const { return base + (4 + 2 * S::STAGES + stage) * 8; }
+  __device__ __forceinline__ uint32_t value_empty(int stage) const { return base + (4 + 3 * S::STAGES + stage) * 8; }
+
+  __device__ __forceinline__ void init() const {
+    for (int slot = 0; slot < 2; slot++) {
+      barrier_init(query_full(slot), 1);
+      barrier_init(query_empty(slot), S::GROUPS * 4);  // each warp takes its results out on its own
+    }
+    for (int stage = 0; stage < S::STAGES; stage++) {
+      barrier_init(key_full(stage), 1);
+      barrier_init(key_empty(stage), S::GROUPS);
+      barrier_init(value_full(stage), 1);
+      barrier_init(value_empty(stage), S::GROUPS);
+    }
+  }
+};
+
+// A place among LENGTH, and the parity of its barriers' phase.
+template <int LENGTH> struct Ring {
+  int stage = 0;
+  uint32_t parity = 0;
+
+  __device__ __forceinline__ void next() {
+    if (++stage == LENGTH) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// The items of this block. They lie the longest first; every second round goes backwards, so that all blocks get about
+// the same work.
+struct Items {
+  int round = 0, item = blockIdx.x;
+
+  __device__ __forceinline__ void next() {
+    round++;
+    const int place = round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
+    item = round * gridDim.x + place;
+  }
+};
+
+// Keeps the tiles filled; one thread.
+template <typename S>
+__device__ __forceinline__ void produce(const TensorMap& q, const TensorMap& k, const TensorMap& v,
+                                        unsigned char* shared, const int* tiles, int items, int heads, int kvHeads,
+                                        int causal) {
+  const uint32_t base = shared_address(shared);
+  const Barriers<S> barriers{base + S::BARRIERS_AT};
+  const int group = heads / kvHeads;
+  Ring<2> slot;
+  Ring<S::STAGES> at;
+  for (Items order; order.item < items; order.next()) {
+    const int* tile = tiles + 5 * (order.item / heads);
+    const Job job{tile[0], tile[1], tile[2], tile[3], tile[4], order.item % heads};
+    const uint32_t queries = base + slot.stage * S::QUERY_BYTES, arrived = barriers.query_full(slot.stage);
+    barrier_wait(barriers.query_empty(slot.stage), slot.parity ^ 1);
+    reinterpret_cast<Job*>(shared + S::JOBS_AT)[slot.stage] = job;
+    barrier_expect(arrived, S::QUERY_BYTES);
+#pragma unroll
+    for (int panel = 0; panel < S::PANELS; panel++) {
+      tma_load(queries + panel * S::QUERY_PANEL, q, arrived, job.head * S::WIDTH + 64 * panel,
+               job.queryStart + job.first);
+    }
+    slot.next();
+    const int x = job.head / group * S::WIDTH;
+    const int count = job.tiles(job.first, S::ROWS, causal);
+#pragma unroll 1
+    for (int i = 0; i < count; i++) {
+      const int y = job.keyStart + i * KEYS;
+      const uint32_t keys = base + S::KEYS_AT + at.stage * S::KEY_BYTES;
+      const uint32_t values = base + S::VALUES_AT + at.stage * S::KEY_BYTES;
+      barrier_wait(barriers.key_empty(at.stage), at.parity ^ 1);
+      barrier_expect(barriers.key_full(at.stage), S::KEY_BYTES);
+#pragma unroll
+      for (int panel = 0; panel < S::PANELS; panel++) {
+        tma_load(keys + panel * KEY_PANEL, k, barriers.key_full(at.stage), x + 64 * panel, y);
+      }
+      barrier_wait(barriers.value_empty(at.stage), at.parity ^ 1);
+      barrier_expect(barriers.value_full(at.stage), S::KEY_BYTES);
+#pragma unroll
+      for (int panel = 0; panel < S::PANELS; panel++) {
+        tma_load(values + panel * KEY_PANEL, v, barriers.value_full(at.stage), x + 64 * panel, y);
+      }
+      at.next();
+    }
+  }
+}
+
+// A lane's two rows: what they have added up of values and weights, relative to their shifts.
+template <int WIDTH> struct Rows {
+  float sum[WIDTH / 2], shift[2], total[2];
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int i = 0; i < WIDTH / 2; i++) sum[i] = 0.f;
+    shift[0] = shift[1] = UNSEEN;
+    total[0] = total[1] = 0.f;
+  }
+};
+
+// scores = q k^T; the products are only started.
+template <typename S>
+__device__ __forceinline__ void start_scores(Scores& score, uint64_t queries, uint64_t keys) {
+  wgmma_first<true, true>(score, queries, keys);
+#pragma unroll
+  for (int step = 1; step < S::STEPS; step++) {
+    const int panel = step / 4, inner = step % 4 * static_cast<int>(DESCRIPTOR_STEP<true>);
+    wgmma<true, true>(score, queries + panel * (S::QUERY_PANEL >> 4) + inner, keys + panel * (KEY_PANEL >> 4) + inner);
+  }
+}
+
+// sum += weights v for all keys of a tile; the products are only started.
+template <int WIDTH>
+__device__ __forceinline__ void start_values(float (&sum)[WIDTH / 2], const Weights& weights, uint64_t values) {
+#pragma unroll
+  for (int step = 0; step < KEYS / 16; step++) {
+    wgmma<false>(sum, weights + 4 * step, values + step * DESCRIPTOR_STEP<false>);
+  }
+}
+
+// What a lane's rows don't see becomes -inf; `seen` is how many keys of the tile each sees.
+__device__ __forceinline__ void mask(Scores& score, int seen0, int seen1) {
+  const int column = 2 * (threadIdx.x & 3);
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int seen = (half == 0 ? seen0 : seen1) - column;
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++) {
+      if (8 * n >= seen) score[4 * n + 2 * half] = -INFINITY;
+      if (8 * n + 1 >= seen) score[4 * n + 2 * half + 1] = -INFINITY;
+    }
+  }
+}
+
+// The largest of a lane's scores of a row in the blocks FROM to TO; several chains, to wait less for each other.
+template <int FROM, int TO> __device__ __forceinline__ float most(const Scores& score, int half) {
+  float m[4];
+#pragma unroll
+  for (int n = 4 * FROM; n < 4 * TO; n++) {
+    const float pair = fmaxf(score[4 * n + 2 * half], score[4 * n + 2 * half + 1]);
+    m[n % 4] = n < 4 * FROM + 4 ? pair : fmaxf(m[n % 4], pair);
+  }
+  return fmaxf(fmaxf(m[0], m[1]), fmaxf(m[2], m[3]));
+}
+
+// Whether a weight of the blocks from FROM on would be too large for its row's shift, anywhere in the warpgroup: whether
+// a shift would move. A barrier of the warpgroup.
+template <int FROM>
+__device__ __forceinline__ bool moves(const Scores& score, const float (&shift)[2], float scaleLog2, int group) {
+  const float largest = fmaxf(exponent(most<FROM, BLOCKS>(score, 0), scaleLog2, shift[0]),
+                              exponent(most<FROM, BLOCKS>(score, 1), scaleLog2, shift[1]));
+  return named_barrier_any(OWN + group, GROUP_THREADS, largest > ROOM);
+}
+
+// Moves the shifts for one block and scales what the rows have added up of values; `decay` scales what they have of
+// weights, together with the block's own.
+template <int AT, int WIDTH>
+__device__ __forceinline__ void move(const Scores& score, Rows<WIDTH>& rows, float (&decay)[2], float scaleLog2) {
+  bool moved = false;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float largest = most<AT, AT + 1>(score, half);
+    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+    decay[half] = move_shift(rows.shift[half], largest, scaleLog2);
+    moved |= decay[half] != 1.f;
+  }
+  if (__any_sync(0xffffffffu, moved)) {
+#pragma unroll
+    for (int i = 0; i < WIDTH / 2; i++) rows.sum[i] = __fmul_rn(rows.sum[i], decay[i / 2 % 2]);
+  }
+}
+
+// Scores of one block become weights, which are added up.
+template <int AT, int WIDTH>
+__device__ __forceinline__ void weigh(Scores& score, Rows<WIDTH>& rows, const float (&decay)[2], float scaleLog2) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float added[2];
+#pragma unroll
+    for (int n = 0; n < BLOCK / 8; n++) {
+      float& w0 = score[16 * AT + 4 * n + 2 * half];
+      float& w1 = score[16 * AT + 4 * n + 2 * half + 1];
+      w0 = weight(w0, scaleLog2, rows.shift[half]);
+      w1 = weight(w1, scaleLog2, rows.shift[half]);
+      const float pair = __fadd_rn(w0, w1);
+      added[n / 2] = n % 2 == 0 ? pair : __fadd_rn(added[n / 2], pair);
+    }
+    rows.total[half] = __fmaf_rn(rows.total[half], decay[half], __fadd_rn(added[0], added[1]));
+  }
+}
+
+// All of a tile's blocks, between whose weights no shift moves; `decay` is that of the first.
+template <int WIDTH>
+__device__ __forceinline__ void weigh_all(Scores& score, Rows<WIDTH>& rows, const float (&decay)[2], float scaleLog2) {
+  const float none[2] = {1.f, 1.f};
+  weigh<0>(score, rows, decay, scaleLog2);
+  weigh<1>(score, rows, none, scaleLog2);
+  weigh<2>(score, rows, none, scaleLog2);
+  weigh<3>(score, rows, none, scaleLog2);
+}
+
+// Weights to bf16. As scores lie they are a product's left operand.
+__device__ __forceinline__ void round_weights(Weights& weights, const Scores& score) {
+#pragma unroll
+  for (int i = 0; i < KEYS / 4; i++) weights[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
+  pin(weights);
+}
+
+// The block AT of a tile from scores to values, after whose shifts have moved.
+template <int AT, int WIDTH>
+__device__ __forceinline__ void take_block(Scores& score, Rows<WIDTH>& rows, const float (&decay)[2], uint64_t values,
+                                           float scaleLog2) {
+  weigh<AT>(score, rows, decay, scaleLog2);
+  uint32_t weights[8];
+#pragma unroll
+  for (int i = 0; i < 8; i++) weights[i] = pack_bf16(score[16 * AT + 2 * i], score[16 * AT + 2 * i + 1]);
+  pin(weights);
+  pin(rows.sum);
+  wgmma_fence();
+  wgmma<false>(rows.sum, weights, values + 2 * AT * DESCRIPTOR_STEP<false>);
+  wgmma<false>(rows.sum, weights + 4, values + (2 * AT + 1) * DESCRIPTOR_STEP<false>);
+  wgmma_commit();
+  wgmma_wait<0>();
+  pin(rows.sum);
+  pin(weights);
+}
+
+// A tile whose shifts move in the middle, block by block; those of the first block have moved. What is left of the
+// tile are keys that nobody sees: weights of 0, which change nothing.
+template <int WIDTH>
+__device__ __forceinline__ void take_blocks(Scores& score, Rows<WIDTH>& rows, float (&decay)[2], uint64_t values,
+                                            float scaleLog2) {
+  take_block<0>(score, rows, decay, values, scaleLog2);
+  move<1>(score, rows, decay, scaleLog2);
+  take_block<1>(score, rows, decay, values, scaleLog2);
+  move<2>(score, rows, decay, scaleLog2);
+  take_block<2>(score, rows, decay, values, scaleLog2);
+  move<3>(score, rows, decay, scaleLog2);
+  take_block<3>(score, rows, decay, values, scaleLog2);
+#pragma unroll
+  for (int i = 0; i < GROUP_ROWS * KEYS / GROUP_THREADS; i++) score[i] = -INFINITY;
+  decay[0] = decay[1] = 1.f;
+}
+
+// A warp's results: sums of weights over the lanes, sums of values divided by them, through the warp's rows of the
+// queries' place, which nobody reads any more.
+template <typename S>
+__device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place, const Job& job, int firstRow, bf16* o,
+                                      float* lse, int heads) {
+  const int lane = threadIdx.x % 32;
+  float factor[2];
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float all = rows.total[half];
+    all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 1));
+    all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 2));
+    factor[half] = normalizer(all);
+    const int row = firstRow + 8 * half + lane / 4;
+    if (row < job.queryLength && (lane & 3) == 0) {
+      lse[(job.queryStart + row) * heads + job.head] = log_sum_exp(rows.shift[half], all);
+    }
+  }
+  const auto chunk_at = [&](int row, int panel, int chunk) {
+    return place + panel * S::QUERY_PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4);
+  };
+#pragma unroll
+  for (int n = 0; n < S::STEPS; n++) {
+    const float* x = rows.sum + 8 * n;
+    stmatrix(chunk_at(lane % 16, n / 4, 2 * (n % 4) + lane / 16), pack_bf16(x[0] * factor[0], x[1] * factor[0]),
+             pack_bf16(x[2] * factor[1], x[3] * factor[1]), pack_bf16(x[4] * factor[0], x[5] * factor[0]),
+             pack_bf16(x[6] * factor[1], x[7] * factor[1]));
+  }
+  __syncwarp();
+  const int chunk = lane % 8;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int row = lane / 8 + 4 * i;
+    if (firstRow + row < job.queryLength) {
+      const long long at = static_cast<long long>(job.queryStart + firstRow + row) * heads + job.head;
+#pragma unroll
+      for (int panel = 0; panel < S::PANELS; panel++) {
+        *reinterpret_cast<uint4*>(o + at * S::WIDTH + 64 * panel + 8 * chunk) =
+            load_shared(chunk_at(row, panel, chunk));
+      }
+    }
+  }
+}
+
+// A warpgroup that multiplies. OVERLAPPED: the next tile's scores and this one's values are under way while the softmax
+// works, and the warpgroups start their products in turns, so that one's softmax meets the other's products.
+template <typename S, bool OVERLAPPED>
+__device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* lse, int items, int heads, int causal,
+                                        float scaleLog2) {
+  const uint32_t base = shared_address(shared);
+  const Barriers<S> barriers{base + S::BARRIERS_AT};
+  const int group = threadIdx.x / GROUP_THREADS - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  const auto release = [&](uint32_t barrier) {
+    if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
+  };
+  const auto take_turn = [&] {
+    if constexpr (OVERLAPPED) named_barrier(TURN + group, 2 * GROUP_THREADS);
+  };
+  const auto pass_turn = [&] {
+    if constexpr (OVERLAPPED) {
+      named_barrier_arrive(TURN + (group + 1 == S::GROUPS ? 0 : group + 1), 2 * GROUP_THREADS);
+    }
+  };
+  const auto keys_at = [&](const Ring<S::STAGES>& at) {
+    return matrix_descriptor(base + S::KEYS_AT + at.stage * S::KEY_BYTES, KEY_PANEL);
+  };
+  const auto values_at = [&](const Ring<S::STAGES>& at) {
+    return matrix_descriptor(base + S::VALUES_AT + at.stage * S::KEY_BYTES, KEY_PANEL);
+  };
+
+  Ring<2> slot;
+  Ring<S::STAGES> key, value;
+  Scores score;
+  Weights weights;
+  Rows<S::WIDTH> rows;
+  if constexpr (OVERLAPPED) {
+    if (group == S::GROUPS - 1) pass_turn();  // the first warpgroup begins
+  }
+  for (Items order; order.item < items; order.next()) {
+    barrier_wait(barriers.query_full(slot.stage), slot.parity);
+    const Job job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
+    const uint32_t place = base + slot.stage * S::QUERY_BYTES + group * (GROUP_ROWS * ROW_BYTES);
+    const uint64_t queries = matrix_descriptor(place, S::QUERY_PANEL);
+    const int groupFirst = job.first + group * GROUP_ROWS, warpFirst = groupFirst + 16 * warp;
+    const int all = job.tiles(job.first, S::ROWS, causal);
+    const int mine = job.tiles(groupFirst, GROUP_ROWS, causal);
+    const int unmasked = job.visible(warpFirst, causal);
+    const int seen0 = job.visible(warpFirst + lane / 4, causal), seen1 = job.visible(warpFirst + lane / 4 + 8, causal);
+
+    // Values beyond the sequence belong to another one or to nobody: a weight of 0 times them must be 0.
+    const auto await_values = [&](int tile) {
+      barrier_wait(barriers.value_full(value.stage), value.parity);
+      const int left = job.keyLength - tile * KEYS;
+      if (left < KEYS) {
+        const uint32_t from = base + S::VALUES_AT + value.stage * S::KEY_BYTES;
+        for (int at = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; at < KEY_PANEL; at += GROUP_THREADS * 16) {
+#pragma unroll
+          for (int panel = 0; panel < S::PANELS; panel++) store_shared(from + panel * KEY_PANEL + at, make_uint4(0, 0, 0, 0));
+        }
+        async_proxy_fence();
+        named_barrier(OWN + group, GROUP_THREADS);
+      }
+    };
+    const auto hide = [&](int tile) {
+      if ((tile + 1) * KEYS > unmasked) mask(score, seen0 - tile * KEYS, seen1 - tile * KEYS);
+    };
+
+    rows.clear();
+    if constexpr (!OVERLAPPED) {
+#pragma unroll 1
+      for (int tile = 0; tile < mine; tile++) {
+        barrier_wait(barriers.key_full(key.stage), key.parity);
+        wgmma_fence();
+        start_scores<S>(score, queries, keys_at(key));
+        wgmma_commit();
+        wgmma_wait<0>();
+        pin(score);
+        release(barriers.key_empty(key.stage));
+        key.next();
+        hide(tile);
+        float decay[2] = {1.f, 1.f};
+        if (moves<0>(score, rows.shift, scaleLog2, group)) {
+          move<0>(score, rows, decay, scaleLog2);
+          if (moves<1>(score, rows.shift, scaleLog2, group)) {
+            await_values(tile);
+            take_blocks(score, rows, decay, values_at(value), scaleLog2);
+          }
+        }
+        weigh_all(score, rows, decay, scaleLog2);
+        round_weights(weights, score);
+        await_values(tile);
+        pin(rows.sum);
+        wgmma_fence();
+        start_values<S::WIDTH>(rows.sum, weights, values_at(value));
+        wgmma_commit();
+        wgmma_wait<0>();
+        pin(rows.sum);
+        pin(weights);
+        release(barriers.value_empty(value.stage));
+        value.next();
+      }
+    }
+    // Tiles that only other warpgroups look at. None is given away before all warps have seen it come: a warp that is
+    // late would take a later tile for it.
+    for (int tile = mine; tile < all; tile++) {
+      barrier_wait(barriers.key_full(key.stage), key.parity);
+      barrier_wait(barriers.value_full(value.stage), value.parity);
+      named_barrier(OWN + group, GROUP_THREADS);
+      release(barriers.key_empty(key.stage));
+      release(barriers.value_empty(value.stage));
+      key.next();
+      value.next();
+    }
+    // All warps of the group have their scores, after the last tile's vote.
+    store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads);
+    async_proxy_fence();
+    __syncwarp();
+    if (lane == 0) barrier_arrive(barriers.query_empty(slot.stage));
+    slot.next();
+  }
+}
+
+template <typename S, bool OVERLAPPED>
+__device__ __forceinline__ void forward(const TensorMap& q, const TensorMap& k, const TensorMap& v, bf16* o, float* lse,
+                                        const int* tiles, int items, int heads, int kvHeads, int causal,
+                                        float scaleLog2) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const uint32_t base = shared_address(shared);
+  if (base % 1024 != 0) __trap();  // the swizzle counts from there
+  if (threadIdx.x == 0) {
+    prefetch(q);
+    prefetch(k);
+    prefetch(v);
+    Barriers<S>{base + S::BARRIERS_AT}.init();
+    barrier_init_fence();
+  }
+  __syncthreads();
+  if (threadIdx.x < GROUP_THREADS) {
+    registers_down<S::PRODUCER_REGISTERS>();
+    if (threadIdx.x == 0) produce<S>(q, k, v, shared, tiles, items, heads, kvHeads, causal);
+  } else {
+    registers_up<S::CONSUMER_REGISTERS>();
+    consume<S, OVERLAPPED>(shared, o, lse, items, heads, causal, scaleLog2);
+  }
+}
+
+//                    width groups stages
+using Narrow = Shape<64, 2, 4>;
+using Wide = Shape<128, 2, 2>;
+
+}  // namespace
+}  // namespace saccade
+
+#define HOPPER_FORWARD(NAME, SHAPE, OVERLAPPED)                                                                       \
+  extern "C" __global__ void __launch_bounds__(saccade::SHAPE::THREADS, 1)                                            \
+      NAME(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap k,                \
+           const __grid_constant__ saccade::TensorMap v, saccade::bf16* o, float* lse, const int* tiles, int items,   \
+           int heads, int kvHeads, int causal, float scaleLog2) {                                                     \
+    saccade::forward<saccade::SHAPE, OVERLAPPED>(q, k, v, o, lse, tiles, items, heads, kvHeads, causal, scaleLog2);   \
+  }
+
+HOPPER_FORWARD(forward_64_simple, Narrow, false)
+HOPPER_FORWARD(forward_128_simple, Wide, false)

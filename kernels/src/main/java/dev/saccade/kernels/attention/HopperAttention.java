@@ -1,0 +1,116 @@
+package dev.saccade.kernels.attention;
+
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.Kernel;
+import dev.saccade.engine.TensorMap;
+import dev.saccade.kernels.Span;
+import dev.saccade.kernels.attention.Attention.Sequences;
+import dev.saccade.kernels.attention.Attention.Shape;
+import java.util.HashMap;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// The forward pass in BF16 on Hopper: `attention/hopper.cu`. Its kernels give a query the bits of
+/// `attention/forward.cu`; an item is some queries of one head, so heads of a group share keys only
+/// in the second-level cache.
+final class HopperAttention {
+    /// Elements across in shared memory: the span of the swizzle.
+    private static final int PANEL = 64;
+
+    private static final int BYTES = 2;
+
+    private final CudaDevice cuda;
+    private final Choice choice;
+    private final Map<String, Kernel> kernels = new HashMap<>();
+    private final TensorMap queries;
+    private final TensorMap keys;
+    private final TensorMap values;
+
+    /// Chooses a call's kernel.
+    interface Choice {
+        /// The kernel; null for the portable one.
+        @Nullable HopperForward kernel(Shape shape, Sequences sequences);
+    }
+
+    HopperAttention(CudaDevice cuda) {
+        this(cuda, HopperForward::choose);
+    }
+
+    HopperAttention(CudaDevice cuda, Choice choice) {
+        this.cuda = cuda;
+        this.choice = choice;
+        queries = rows();
+        keys = rows();
+        values = rows();
+    }
+
+    private TensorMap rows() {
+        return cuda.tensorMap(TensorMap.Element.BFLOAT16, 2)
+                .swizzle(TensorMap.Swizzle.B128)
+                .promotion(TensorMap.Promotion.B256);
+    }
+
+    /// Whether a device has what these kernels need.
+    static boolean runsOn(CudaDevice cuda) {
+        return cuda.properties().computeMajor() == 9;
+    }
+
+    /// The kernel for a call; null for the portable one.
+    @Nullable HopperForward choose(Shape shape, Sequences sequences) {
+        return HopperForward.supports(shape.headDim()) ? choice.kernel(shape, sequences) : null;
+    }
+
+    /// @param q begins, as k, v and o do, on 16 bytes
+    /// @param tiles of `kernel.rows` queries each, not packed
+    void launch(
+            HopperForward kernel,
+            Shape shape,
+            Sequences sequences,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse,
+            TileList tiles,
+            float scaleLog2) {
+        if (tiles.count() == 0) {
+            return;
+        }
+        int headDim = shape.headDim();
+        int items = Math.multiplyExact(tiles.count(), shape.heads());
+        int queryWidth = shape.heads() * headDim;
+        int keyWidth = shape.kvHeads() * headDim;
+        int keyRows = Math.max(1, sequences.keyRows());
+        encode(queries, q, sequences.queryRows(), queryWidth, kernel.rows(headDim));
+        encode(keys, k, keyRows, keyWidth, kernel.keys());
+        encode(values, v, keyRows, keyWidth, kernel.keys());
+        kernels.computeIfAbsent(
+                        kernel.kernel(headDim),
+                        name -> cuda.program("attention/hopper").kernel(name))
+                .begin()
+                .tensorMap(queries)
+                .tensorMap(keys)
+                .tensorMap(values)
+                .pointer(o.address())
+                .pointer(lse.address())
+                .pointer(tiles.address())
+                .int32(items)
+                .int32(shape.heads())
+                .int32(shape.kvHeads())
+                .int32(shape.causal() ? 1 : 0)
+                .float32(scaleLog2)
+                .launch(
+                        Math.min(items, cuda.properties().multiprocessors()),
+                        1,
+                        1,
+                        kernel.threads(headDim),
+                        kernel.sharedBytes(headDim));
+    }
+
+    private static void encode(TensorMap map, Span span, int rows, int width, int boxRows) {
+        map.address(span.address())
+                .dimension(0, width, PANEL)
+                .dimension(1, rows, (long) width * BYTES, boxRows)
+                .encode();
+    }
+}

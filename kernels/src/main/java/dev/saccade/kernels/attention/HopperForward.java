@@ -1,0 +1,84 @@
+package dev.saccade.kernels.attention;
+
+import dev.saccade.kernels.attention.Attention.Sequences;
+import dev.saccade.kernels.attention.Attention.Shape;
+import org.jspecify.annotations.Nullable;
+
+/// The kernels of the forward pass that `attention/hopper.cu` has, and which one a call uses: a
+/// pure function of its extents. It decides how an output is computed, never what it is. The
+/// numbers are those of that file.
+enum HopperForward {
+    /// One tile of keys after the other: its scores, its softmax, its values.
+    SIMPLE("simple");
+
+    /// Queries of a warpgroup.
+    private static final int GROUP_ROWS = 64;
+
+    /// Threads of a warpgroup.
+    private static final int GROUP_THREADS = 128;
+
+    /// Keys of a tile.
+    private static final int KEYS = 128;
+
+    private static final int BYTES = 2;
+
+    private final String suffix;
+
+    HopperForward(String suffix) {
+        this.suffix = suffix;
+    }
+
+    /// Whether there are kernels of a head dimension.
+    static boolean supports(int headDim) {
+        return headDim == 64 || headDim == 128;
+    }
+
+    /// The kernel for a call, or null for the portable one: that takes the heads of a group
+    /// together and so wastes less where sequences have few queries.
+    static @Nullable HopperForward choose(Shape shape, Sequences sequences) {
+        long rows = 0;
+        long covered = 0;
+        for (int length : sequences.queryLength()) {
+            rows += length;
+            covered += (long) Math.ceilDiv(length, GROUP_ROWS) * GROUP_ROWS;
+        }
+        boolean packs = shape.heads() > shape.kvHeads();
+        return packs && 2 * rows < covered ? null : SIMPLE;
+    }
+
+    /// The kernel's name.
+    String kernel(int headDim) {
+        return "forward_" + headDim + "_" + suffix;
+    }
+
+    /// Warpgroups of a block that multiply.
+    int groups(int headDim) {
+        return 2;
+    }
+
+    /// Queries of an item.
+    int rows(int headDim) {
+        return GROUP_ROWS * groups(headDim);
+    }
+
+    /// Keys of a tile.
+    int keys() {
+        return KEYS;
+    }
+
+    /// Threads of a block: one warpgroup loads.
+    int threads(int headDim) {
+        return GROUP_THREADS * (groups(headDim) + 1);
+    }
+
+    /// Dynamic shared memory of a block: two items' queries, a ring of keys and one of values, what
+    /// the two items are, barriers.
+    int sharedBytes(int headDim) {
+        int stages = headDim == 64 ? 4 : 2;
+        int row = headDim * BYTES;
+        return 2 * rows(headDim) * row
+                + 2 * stages * KEYS * row
+                + 2 * 6 * Integer.BYTES
+                + (4 + 4 * stages) * Long.BYTES;
+    }
+}

@@ -1,0 +1,44 @@
+package dev.saccade.kernels.attention;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.saccade.kernels.attention.Attention.Sequences;
+import dev.saccade.kernels.attention.Attention.Shape;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+
+class HopperForwardTest {
+    /// What a block may use.
+    private static final int SHARED_BYTES = 232_448;
+
+    private static @Nullable HopperForward choose(int heads, int kvHeads, int... lengths) {
+        int[] cumulative = new int[lengths.length + 1];
+        for (int s = 0; s < lengths.length; s++) {
+            cumulative[s + 1] = cumulative[s] + lengths[s];
+        }
+        return HopperForward.choose(
+                new Shape(heads, kvHeads, 128, true, 1f), Sequences.packed(cumulative));
+    }
+
+    @Test
+    void sharedMemoryIsWhatABlockMayUse() {
+        for (HopperForward kernel : HopperForward.values()) {
+            for (int headDim : new int[] {64, 128}) {
+                assertThat(HopperForward.supports(headDim)).isTrue();
+                assertThat(kernel.sharedBytes(headDim)).isBetween(1, SHARED_BYTES);
+                assertThat(kernel.sharedBytes(headDim) % Long.BYTES).isZero();
+                assertThat(kernel.rows(headDim)).isLessThanOrEqualTo(256); // TMA's largest box
+            }
+        }
+        assertThat(HopperForward.SIMPLE.sharedBytes(128)).isEqualTo(196_752);
+        assertThat(HopperForward.SIMPLE.sharedBytes(64)).isEqualTo(164_048);
+        assertThat(HopperForward.supports(80)).isFalse();
+    }
+
+    @Test
+    void fewQueriesOfAGroupStayTogether() {
+        assertThat(choose(40, 8, 1, 1, 1, 1)).isNull();
+        assertThat(choose(40, 8, 4096, 1)).isNotNull();
+        assertThat(choose(8, 8, 1)).isNotNull();
+    }
+}
