@@ -81,6 +81,14 @@ final class CudaGemm implements Gemm {
                                     address("residual", residual, result, elements),
                                     address("branch", branch, result, elements),
                                     0);
+                    case Epilogue.GeluBackward(Span preActivation) ->
+                            new Finish(
+                                    Finish.GELU_BACKWARD,
+                                    0,
+                                    0,
+                                    preActivation.require("preActivation", result, elements),
+                                    0,
+                                    0);
                 };
         launch(Form.of(shape.layout()), type, result, m, n, k, from, by, 0, to, finish);
     }
@@ -158,6 +166,7 @@ final class CudaGemm implements Gemm {
                 && type == DType.BF16
                 && aligned
                 && HopperGemm.takes(form, m, n, k)
+                && finish.kind() != Finish.GELU_BACKWARD // Hopper's kernels lack it; same bits
                 && (finish.kind() != Finish.ACCUMULATE || (wide && vector))) {
             hopper.launch(form, m, n, k, a, b, bUp, c, finish, wide, vector);
             return;
