@@ -10,8 +10,8 @@ holds none; before each turn a fill of 256 MiB empties the cache and keeps the G
 queues the runs.
 
 Peers: `torch` is PyTorch's own operation; `torch-cudnn`, `torch-flash` its attention backends;
-`torch-compile` the same formula through torch.compile; `torch-triton` a plain Triton kernel of one pass, written for
-this comparison, behind PyTorch's product where a case has one. `--cpu` runs small sizes on the CPU, to show that
+`torch-compile` the same formula through torch.compile, for those that are formulas; `torch-triton` a plain Triton kernel of one
+pass, written for this comparison, behind PyTorch's product where a case has one. `--cpu` runs small sizes on the CPU, to show that
 the script works.
 """
 
@@ -320,6 +320,49 @@ def pixel_unshuffle(bench, p):
     yield "torch", 1, run
 
 
+def connector_formula(x, grid, norm_weight, norm_bias, weight1, bias1, weight2, bias2):
+    """InternVL's mlp1 on the tower's output."""
+    tiles, _, width = x.shape
+    y = x[:, 1:].reshape(tiles, grid // 2, 2, grid // 2, 2, width)
+    y = y.permute(0, 1, 3, 2, 4, 5).reshape(-1, 4 * width)
+    y = F.layer_norm(y, (4 * width,), norm_weight, norm_bias, 1e-5)
+    return F.linear(F.gelu(F.linear(y, weight1, bias1)), weight2, bias2)
+
+
+def connector(bench, p):
+    """The forward pass without a graph; or both passes, with the gradients of all parameters and not of x."""
+    tiles, grid, width, inner, out = integer(p, "tiles", "grid", "width", "inner", "out")
+    both, dtype = p.get("pass", "forward") == "both", dtype_of(p)
+    rows, wide = tiles * grid * grid // 4, 4 * width
+    weights = wide * inner + inner * out
+    sets = bench.sets(2 * rows * (wide + out), 2 * weights, (2 * rows * out + 8 * weights) if both else 0)
+    x = [bench.normal(tiles, 1 + grid * grid, width, dtype=dtype) for _ in range(sets)]
+    dy = [bench.normal(rows, out, dtype=dtype) for _ in range(sets)] if both else []
+    parameters = [
+        bench.normal(wide, dtype=dtype),
+        bench.normal(wide, dtype=dtype),
+        bench.normal(inner, wide, dtype=dtype) / math.sqrt(wide),
+        bench.normal(inner, dtype=dtype),
+        bench.normal(out, inner, dtype=dtype) / math.sqrt(inner),
+        bench.normal(out, dtype=dtype),
+    ]
+    for parameter in parameters:
+        parameter.requires_grad_(both)
+    peers = [("torch", connector_formula)]
+    if bench.cuda:
+        peers.append(("torch-compile", torch.compile(connector_formula, dynamic=False)))
+    for peer, formula in peers:
+
+        def run(i, formula=formula):
+            if both:
+                torch.autograd.grad(formula(x[i], grid, *parameters), parameters, dy[i])
+            else:
+                with torch.no_grad():
+                    formula(x[i], grid, *parameters)
+
+        yield peer, sets, run
+
+
 def entropy_formula(logits, targets):
     z = logits / 0.8
     lse = torch.logsumexp(z, -1)
@@ -483,6 +526,7 @@ OPERATIONS = {
     "gather": gather,
     "scatter_add": scatter_add,
     "pixel_unshuffle": pixel_unshuffle,
+    "connector": connector,
     "entropy": entropy,
     "entropy_backward": lambda bench, p: entropy(bench, p, True),
     "head": language_head,

@@ -16,7 +16,7 @@ struct Finish {
   void* c;               // [m, n]
   const void* bias;      // [n]
   const void* scale;     // [n]
-  const void* residual;  // [m, n]
+  const void* residual;  // [m, n]; the pre-activation for GELU_BACKWARD
   void* kept;            // [m, n]: s + bias; the gate's product in swiGlu
   void* kept_up;         // [m, n]: the other product in swiGlu
   int m, n;
@@ -137,6 +137,17 @@ __device__ __forceinline__ void finish_patch(
             store_run<C, V>(f.c, at, z);
           }
         }
+      }
+    } else if (f.kind == GELU_BACKWARD) {
+      // The pre-activation may be C: a row's is loaded before it is stored.
+#pragma unroll 1
+      for (int r = lane / W::LANES; r < rows; r += W::ROWS) {
+        float z[V], before[V];
+        load_run<C, V>(f.residual, static_cast<long long>(row0 + r) * f.n + column, before);
+        const long long at = sum(r, z);
+#pragma unroll
+        for (int i = 0; i < V; ++i) z[i] = __fmul_rn(z[i], gelu_derivative(before[i]));
+        store_run<C, V>(f.c, at, z);
       }
     } else {
 #pragma unroll 2

@@ -32,6 +32,7 @@ final class Cases {
             case "gather" -> RowCases.gather(work, bench);
             case "scatter_add" -> RowCases.scatterAdd(work, bench);
             case "pixel_unshuffle" -> RowCases.pixelUnshuffle(work, bench);
+            case "connector" -> ConnectorCases.connector(work, bench);
             case "entropy" -> EntropyCases.forward(work, bench);
             case "entropy_backward" -> EntropyCases.backward(work, bench);
             case "head" -> HeadCases.forward(work, bench);

@@ -5,6 +5,7 @@ import dev.saccade.kernels.activation.Activation;
 import dev.saccade.kernels.advance.Advance;
 import dev.saccade.kernels.attention.Attention;
 import dev.saccade.kernels.connector.PixelUnshuffle;
+import dev.saccade.kernels.connector.UnshuffleNorm;
 import dev.saccade.kernels.elementwise.Elementwise;
 import dev.saccade.kernels.embedding.Embedding;
 import dev.saccade.kernels.entropy.Entropy;
@@ -28,6 +29,7 @@ public record Kernels(
         Embedding embedding,
         Patch patch,
         PixelUnshuffle pixelUnshuffle,
+        UnshuffleNorm unshuffleNorm,
         Entropy entropy,
         Head head,
         Sampling sampling,
@@ -51,6 +53,7 @@ public record Kernels(
                 Embedding.on(device),
                 Patch.on(device),
                 PixelUnshuffle.on(device),
+                UnshuffleNorm.on(device),
                 Entropy.on(device),
                 Head.on(device),
                 Sampling.on(device),

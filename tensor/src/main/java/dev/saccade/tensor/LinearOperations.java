@@ -150,15 +150,19 @@ final class LinearOperations {
     static void backward(
             Tape tape, Tensor x, Parameter weight, @Nullable Parameter bias, Tensor dy) {
         addWeightGradient(tape, weight, dy, x);
+        addBiasGradient(tape, bias, dy);
+        addInputGradient(tape, x, dy, weight, null, null);
+    }
+
+    static void addBiasGradient(Tape tape, @Nullable Parameter bias, Tensor dy) {
         if (bias != null && bias.trainable()) {
             tape.kernels()
                     .elementwise()
                     .sumRows(dy.rows(), dy.width(), dy.span(), bias.gradient().span());
         }
-        addInputGradient(tape, x, dy, weight, null, null);
     }
 
-    private static void addWeightGradient(Tape tape, Parameter weight, Tensor dy, Tensor x) {
+    static void addWeightGradient(Tape tape, Parameter weight, Tensor dy, Tensor x) {
         if (weight.trainable()) {
             tape.kernels()
                     .gemm()

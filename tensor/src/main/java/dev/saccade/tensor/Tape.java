@@ -317,6 +317,26 @@ public final class Tape implements AutoCloseable {
         return VisionOperations.pixelUnshuffle(this, x, grid);
     }
 
+    /// A weight and the bias that belongs to it.
+    public record Affine(Parameter weight, Parameter bias) {}
+
+    /// The connector: [#pixelUnshuffle], [#layerNorm], [#linearGelu] and [#linear] as one
+    /// operation, `y = W2 gelu(W1 norm(unshuffle(x)) + b1) + b2`. Its results and, in F32, its
+    /// gradients have the bits of the four in a row; in BF16 the gradient that passes the GELU is
+    /// rounded once, not twice.
+    ///
+    /// @param x [tiles, 1 + grid * grid, width]
+    /// @param grid patches along a side, even
+    /// @param norm of 4 * width elements each
+    /// @param eps the norm's
+    /// @param first W1 [inner, 4 * width] and b1 [inner]
+    /// @param second W2 [out, inner] and b2 [out]
+    /// @return [tiles * (grid / 2)^2, out]
+    public Tensor connector(
+            Tensor x, int grid, Affine norm, float eps, Affine first, Affine second) {
+        return new ConnectorOperation(this, x, grid, norm, eps, first, second).forward();
+    }
+
     /// `a + b`, of equal shapes.
     public Tensor add(Tensor a, Tensor b) {
         require(a.shape().equals(b.shape()) && a.dtype() == b.dtype(), "add", a, b);
@@ -465,6 +485,15 @@ public final class Tape implements AutoCloseable {
     /// backward pass included.
     public void free(Tensor t) {
         memory.free(t.span().buffer());
+    }
+
+    /// Frees an operation's result that nothing reads any more but the gradients of these weights,
+    /// where none of them trains: the input of frozen linear layers. On a tape that doesn't record
+    /// nothing happens.
+    public void freeUnlessTrained(Tensor t, Parameter... weights) {
+        if (recording && !needs(List.of(), weights)) {
+            free(t);
+        }
     }
 
     /// Frees everything that was made on this tape.

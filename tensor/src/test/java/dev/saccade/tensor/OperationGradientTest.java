@@ -335,6 +335,64 @@ final class OperationGradientTest {
     }
 
     @Test
+    void connector() {
+        int grid = 4;
+        int width = 3;
+        try (GradientCheck check = new GradientCheck(target, 15)) {
+            check.allowFor(4); // normed rows, inner rows, and both on the way back
+            check.variable("x", 2, 17, width);
+            Tape.Affine norm = affine(check, "norm", 12);
+            Tape.Affine first = affine(check, "first", 7, 12);
+            Tape.Affine second = affine(check, "second", 5, 7);
+            check.check(
+                    (tape, x) ->
+                            tape.connector(x.apply("x"), grid, norm, (float) EPS, first, second),
+                    v -> {
+                        double[] normed =
+                                Float64.layerNorm(
+                                        unshuffled(get(v, "x"), 2, grid, width),
+                                        get(v, "norm.weight"),
+                                        get(v, "norm.bias"),
+                                        EPS);
+                        double[] inner =
+                                Float64.gelu(
+                                        Float64.linear(
+                                                normed,
+                                                get(v, "first.weight"),
+                                                get(v, "first.bias"),
+                                                8));
+                        return Float64.linear(
+                                inner, get(v, "second.weight"), get(v, "second.bias"), 8);
+                    });
+        }
+    }
+
+    private static Tape.Affine affine(GradientCheck check, String name, long... dims) {
+        return new Tape.Affine(
+                check.parameter(name + ".weight", dims), check.parameter(name + ".bias", dims[0]));
+    }
+
+    /// Pixel unshuffle by its formula.
+    private static double[] unshuffled(double[] x, int tiles, int grid, int width) {
+        int half = grid / 2;
+        double[] y = new double[tiles * grid * grid * width];
+        int at = 0;
+        for (int t = 0; t < tiles; t++) {
+            for (int row = 0; row < half; row++) {
+                for (int column = 0; column < half; column++) {
+                    for (int d = 0; d < 4; d++) {
+                        int patch = (2 * row + d / 2) * grid + 2 * column + d % 2;
+                        int from = (t * (1 + grid * grid) + 1 + patch) * width;
+                        System.arraycopy(x, from, y, at, width);
+                        at += width;
+                    }
+                }
+            }
+        }
+        return y;
+    }
+
+    @Test
     void pixelUnshuffle() {
         int grid = 4;
         int width = 3;
@@ -342,27 +400,7 @@ final class OperationGradientTest {
             check.variable("x", 2, 17, width);
             check.check(
                     (tape, x) -> tape.pixelUnshuffle(x.apply("x"), grid),
-                    v -> {
-                        double[] y = new double[2 * 4 * 4 * width];
-                        int at = 0;
-                        for (int t = 0; t < 2; t++) {
-                            for (int row = 0; row < 2; row++) {
-                                for (int column = 0; column < 2; column++) {
-                                    for (int d = 0; d < 4; d++) {
-                                        int patch = (2 * row + d / 2) * grid + 2 * column + d % 2;
-                                        System.arraycopy(
-                                                get(v, "x"),
-                                                (t * 17 + 1 + patch) * width,
-                                                y,
-                                                at,
-                                                width);
-                                        at += width;
-                                    }
-                                }
-                            }
-                        }
-                        return y;
-                    });
+                    v -> unshuffled(get(v, "x"), 2, grid, width));
         }
     }
 

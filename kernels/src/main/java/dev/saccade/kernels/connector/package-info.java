@@ -1,2 +1,2 @@
-/// Pixel unshuffle, the connector's first step.
+/// The connector's first steps: pixel unshuffle, alone and together with the LayerNorm behind it.
 package dev.saccade.kernels.connector;

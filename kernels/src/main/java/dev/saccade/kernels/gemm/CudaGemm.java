@@ -81,6 +81,14 @@ final class CudaGemm implements Gemm {
                                     address("residual", residual, result, elements),
                                     address("branch", branch, result, elements),
                                     0);
+                    case Epilogue.GeluBackward(Span preActivation) ->
+                            new Finish(
+                                    Finish.GELU_BACKWARD,
+                                    0,
+                                    0,
+                                    preActivation.require("preActivation", result, elements),
+                                    0,
+                                    0);
                 };
         launch(Form.of(shape.layout()), type, result, m, n, k, from, by, 0, to, finish);
     }

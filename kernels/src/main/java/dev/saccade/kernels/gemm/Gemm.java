@@ -46,8 +46,8 @@ public interface Gemm {
     }
 
     /// Computes `c = epilogue(a x b)`. A is [m,k] ([k,m] when transposed), B is [k,n] ([n,k] when
-    /// transposed), C is [m,n]. C may not overlap an input, except that an epilogue's residual may
-    /// be C. Without a k the sum is 0.
+    /// transposed), C is [m,n]. C may not overlap an input, except that an epilogue's residual or
+    /// preActivation may be C. Without a k the sum is 0.
     ///
     /// @throws IllegalArgumentException naming the operand whose type or length does not fit
     void multiply(Shape shape, Span a, Span b, Span c, Epilogue epilogue);

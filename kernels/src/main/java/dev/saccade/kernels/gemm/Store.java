@@ -22,6 +22,7 @@ final class Store {
         ACCUMULATE,
         GELU,
         RESIDUAL,
+        GELU_BACKWARD,
         SWI_GLU
     }
 
@@ -31,7 +32,7 @@ final class Store {
     // Addresses; 0 where the operand is absent.
     private final long bias;
     private final long sum; // receives s + bias; the gate's product for SWI_GLU
-    private final long residual;
+    private final long residual; // the pre-activation for GELU_BACKWARD
     private final long scale;
     private final long up;
 
@@ -75,6 +76,16 @@ final class Store {
                             address("branch", branch, elements),
                             address("residual", residual, elements),
                             address("scale", scale, n),
+                            0);
+            case Epilogue.GeluBackward(Span preActivation) ->
+                    new Store(
+                            Kind.GELU_BACKWARD,
+                            n,
+                            to,
+                            0,
+                            0,
+                            address("preActivation", preActivation, elements),
+                            0,
                             0);
         };
     }
@@ -128,6 +139,7 @@ final class Store {
                     case PLAIN, ACCUMULATE -> plain(s, to, perColumn, count);
                     case GELU -> gelu(s, to, perColumn, count);
                     case RESIDUAL -> residual(s, to, perColumn, count);
+                    case GELU_BACKWARD -> geluBackward(s, to, count);
                     case SWI_GLU -> swiGlu(s, FloatVector.fromArray(SPECIES, other, at), to, count);
                 }
             }
@@ -154,6 +166,11 @@ final class Store {
         FloatVector base = load(residual + to, count);
         FloatVector y = scale == 0 ? base.add(z) : load(scale + perColumn, count).fma(z, base);
         store(y, c + to, count);
+    }
+
+    private void geluBackward(FloatVector s, long to, int count) {
+        FloatVector slope = VectorMath.geluDerivative(load(residual + to, count));
+        store(s.mul(slope), c + to, count);
     }
 
     private void swiGlu(FloatVector g, FloatVector u, long to, int count) {

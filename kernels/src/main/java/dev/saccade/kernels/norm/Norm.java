@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Types: x, y, dy, dx, weight and bias are T, which is F32 and on CUDA also BF16; mean, rstd, and
 /// dWeight and dBias are F32. Everything is computed in F32 and rounded once, where it is stored.
-/// On CUDA a row holds at most 32768 bytes.
+/// On CUDA a row holds at most 65536 bytes.
 public interface Norm {
 
     /// LayerNorm: `y = (x - mean) * rstd * weight + bias`, rstd = 1/sqrt(var + eps), var biased. x

@@ -8,6 +8,7 @@ import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
+import dev.saccade.kernels.activation.Activation;
 import dev.saccade.kernels.gemm.CudaTile.Form;
 import dev.saccade.kernels.gemm.Gemm.Layout;
 import dev.saccade.kernels.gemm.Gemm.Shape;
@@ -253,6 +254,7 @@ class GemmContractTest {
         float[] scaled = new float[count];
         float[] added = new float[count];
         float[] bare = new float[count];
+        float[] slopes = new float[count];
         for (int i = 0; i < count; i++) {
             biased[i] = sums[i] + bias[i % n];
             gelu[i] = VectorMath.gelu(biased[i]);
@@ -260,6 +262,7 @@ class GemmContractTest {
             scaled[i] = Math.fma(scale[i % n], sums[i], residual[i]);
             added[i] = residual[i] + biased[i];
             bare[i] = residual[i] + sums[i];
+            slopes[i] = sums[i] * VectorMath.geluDerivative(residual[i]);
         }
         Span a = at(buffers, dtype, offset, operands.a);
         Span b = at(buffers, dtype, offset, operands.b);
@@ -298,6 +301,11 @@ class GemmContractTest {
                                 "residual",
                                 new Epilogue.Residual(residualSpan, null, null, null),
                                 bare,
+                                null),
+                        new Case(
+                                "gelu backward",
+                                new Epilogue.GeluBackward(residualSpan),
+                                slopes,
                                 null))) {
             String what = one.what + " of " + operands.shape() + " into " + result + " + " + offset;
             Span c = poison(buffers, result, offset, count);
@@ -314,6 +322,37 @@ class GemmContractTest {
         gemm.multiply(
                 operands.shape(), a, b, c, new Epilogue.Residual(c, biasSpan, scaleSpan, null));
         assertSameBits(buffers.floats(c), Buffers.rounded(result, full), "residual in place");
+        Span replaced = at(buffers, result, offset, residual);
+        gemm.multiply(operands.shape(), a, b, replaced, new Epilogue.GeluBackward(replaced));
+        assertSameBits(
+                buffers.floats(replaced),
+                Buffers.rounded(result, slopes),
+                "gelu backward in place");
+    }
+
+    /// With an F32 result, the bits of a product and the activation's backward pass behind it.
+    @ParameterizedTest
+    @MethodSource("targetsAndLayouts")
+    void geluBackwardIsAProductAndTheActivationsBackwardPass(Target target, Layout layout) {
+        for (int[] shape : SHAPES) {
+            try (Buffers buffers = target.open()) {
+                Operands operands = Operands.random(target.dtype(), layout, shape);
+                Span a = buffers.of(target.dtype(), operands.a);
+                Span b = buffers.of(target.dtype(), operands.b);
+                Span before = buffers.of(Buffers.normal(9, operands.count(), 2));
+                Gemm gemm = Gemm.on(buffers.device());
+                Span apart = buffers.poison(operands.count());
+                gemm.multiply(operands.shape(), a, b, apart, Epilogue.STORE);
+                Activation.on(buffers.device())
+                        .geluBackward(operands.count(), before, apart, apart);
+                Span together = buffers.poison(operands.count());
+                gemm.multiply(operands.shape(), a, b, together, new Epilogue.GeluBackward(before));
+                assertSameBits(
+                        buffers.floats(together),
+                        buffers.floats(apart),
+                        operands.shape().toString());
+            }
+        }
     }
 
     @ParameterizedTest
@@ -504,6 +543,9 @@ class GemmContractTest {
             Epilogue residual = new Epilogue.Residual(half, null, null, null);
             assertThatThrownBy(() -> gemm.multiply(shape, six, six, six, residual))
                     .hasMessage("residual is F16, expected " + dtype);
+            Epilogue gelu = new Epilogue.GeluBackward(half);
+            assertThatThrownBy(() -> gemm.multiply(shape, six, six, six, gelu))
+                    .hasMessage("preActivation is F16, expected " + dtype);
         }
     }
 
@@ -543,7 +585,8 @@ class GemmContractTest {
             Epilogue.ACCUMULATE,
             new Epilogue.Bias(biasSpan),
             new Epilogue.BiasGelu(biasSpan, null),
-            new Epilogue.Residual(old, biasSpan, scaleSpan, null)
+            new Epilogue.Residual(old, biasSpan, scaleSpan, null),
+            new Epilogue.GeluBackward(old)
         };
         float[][] results = new float[epilogues.length][];
         for (int i = 0; i < epilogues.length; i++) {

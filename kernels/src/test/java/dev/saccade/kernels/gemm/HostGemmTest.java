@@ -204,12 +204,14 @@ class HostGemmTest {
         float[] scaledBranch = new float[count];
         float[] scaledSum = new float[count];
         float[] plainBranch = new float[count];
+        float[] slopes = new float[count];
         for (int i = 0; i < count; i++) {
             biased[i] = sums[i] + bias[i % n];
             gelu[i] = VectorMath.gelu(biased[i]);
             scaledBranch[i] = Math.fma(scale[i % n], biased[i], residual[i]);
             scaledSum[i] = Math.fma(scale[i % n], sums[i], residual[i]);
             plainBranch[i] = residual[i] + biased[i];
+            slopes[i] = sums[i] * VectorMath.geluDerivative(residual[i]);
         }
         try (HostArrays arrays = new HostArrays(workers)) {
             Span biasSpan = arrays.of(bias);
@@ -241,6 +243,12 @@ class HostGemmTest {
                     new Epilogue.Residual(residualSpan, null, scaleSpan, null),
                     scaledSum,
                     "residual, scale " + what);
+            check(
+                    arrays,
+                    operands,
+                    new Epilogue.GeluBackward(residualSpan),
+                    slopes,
+                    "gelu backward " + what);
         }
     }
 

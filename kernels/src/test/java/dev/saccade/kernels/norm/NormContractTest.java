@@ -107,7 +107,10 @@ class NormContractTest {
             {3, 3200},
             {2, 3201},
             {3, 5120},
-            {2, 8192}
+            {2, 8192},
+            {400, 8456},
+            {9, 12_800},
+            {2, 16_384}
         };
         return Arrays.stream(Target.values())
                 .flatMap(target ->
@@ -237,6 +240,14 @@ class NormContractTest {
             assertThatThrownBy(() -> norm.rmsNorm(2, 0, EPS, small, small, small, null))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageStartingWith("a norm over 2 rows of 0");
+            if (target.isCuda()) {
+                int most = 65536 / target.dtype().bytes();
+                assertThatThrownBy(() -> norm.rmsNorm(1, most + 1, EPS, small, small, small, null))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessage(
+                                "a norm over 1 rows of %d, expected a width of 1 to %d"
+                                        .formatted(most + 1, most));
+            }
         }
     }
 }

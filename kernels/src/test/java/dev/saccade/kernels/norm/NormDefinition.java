@@ -3,16 +3,18 @@ package dev.saccade.kernels.norm;
 import java.util.Arrays;
 
 /// What the norms are by definition, in double precision or with every operation rounded to fp32.
-final class NormDefinition {
-    final double[] y;
-    final double[] rstd;
-    final double[] mean;
-    final double[] dx;
-    final double[] dWeight;
-    final double[] dBias;
+public final class NormDefinition {
+    public final double[] y;
+    public final double[] rstd;
+    public final double[] mean;
+    public final double[] dx;
+    public final double[] dWeight;
+    public final double[] dBias;
     private final boolean rounding;
 
-    NormDefinition(
+    /// @param rounding whether every operation is rounded to fp32
+    /// @param before what dWeight and dBias are added to
+    public NormDefinition(
             boolean centred,
             boolean rounding,
             float eps,

@@ -19,23 +19,23 @@ public final class Connector {
     private static final float LAYER_NORM_EPS = 1e-5f;
 
     private final int grid;
-    private final Parameter normWeight;
-    private final Parameter normBias;
-    private final Parameter firstWeight;
-    private final Parameter firstBias;
-    private final Parameter secondWeight;
-    private final Parameter secondBias;
+    private final Tape.Affine norm;
+    private final Tape.Affine first;
+    private final Tape.Affine second;
 
     /// @param grid patches along a side of a tile
     /// @param parameters finds a parameter by its checkpoint name
     public Connector(int grid, Function<String, Parameter> parameters) {
         this.grid = grid;
-        this.normWeight = parameters.apply(PREFIX + "layer_norm.weight");
-        this.normBias = parameters.apply(PREFIX + "layer_norm.bias");
-        this.firstWeight = parameters.apply(PREFIX + "linear_1.weight");
-        this.firstBias = parameters.apply(PREFIX + "linear_1.bias");
-        this.secondWeight = parameters.apply(PREFIX + "linear_2.weight");
-        this.secondBias = parameters.apply(PREFIX + "linear_2.bias");
+        this.norm = affine("layer_norm", parameters);
+        this.first = affine("linear_1", parameters);
+        this.second = affine("linear_2", parameters);
+    }
+
+    private static Tape.Affine affine(String name, Function<String, Parameter> parameters) {
+        return new Tape.Affine(
+                parameters.apply(PREFIX + name + ".weight"),
+                parameters.apply(PREFIX + name + ".bias"));
     }
 
     /// The connector's parameters in checkpoint order.
@@ -59,9 +59,6 @@ public final class Connector {
     /// @param x [tiles, 1 + grid * grid, vision width]
     /// @return [tiles * (grid/2)^2, text width], tile by tile, rows of the picture first
     public Tensor forward(Tape tape, Tensor x) {
-        Tensor unshuffled = tape.pixelUnshuffle(x, grid);
-        Tensor normed = tape.layerNorm(unshuffled, normWeight, normBias, LAYER_NORM_EPS);
-        return tape.linear(
-                tape.linearGelu(normed, firstWeight, firstBias), secondWeight, secondBias);
+        return tape.connector(x, grid, norm, LAYER_NORM_EPS, first, second);
     }
 }

@@ -103,10 +103,17 @@ final class LanguageLayer {
                         context.positions(),
                         headDim);
         Tensor values = tape.linear(normed, valueWeight, valueBias);
+        // In a frozen layer nothing but its input gradient is computed, which needs no layer's
+        // input.
+        tape.freeUnlessTrained(normed, queryWeight, keyWeight, valueWeight);
         Tensor mixed = attend(tape, queries, keys, values, context);
         Tensor attended = tape.linearResidual(mixed, outputWeight, null, null, x);
-        Tensor inner = tape.swiGlu(tape.rmsNorm(attended, postAttentionNorm, eps), gate, up);
-        return tape.linearResidual(inner, down, null, null, attended);
+        Tensor normedAgain = tape.rmsNorm(attended, postAttentionNorm, eps);
+        Tensor inner = tape.swiGlu(normedAgain, gate, up);
+        tape.freeUnlessTrained(normedAgain, gate, up);
+        Tensor result = tape.linearResidual(inner, down, null, null, attended);
+        tape.freeUnlessTrained(inner, down);
+        return result;
     }
 
     private static Tensor attend(
