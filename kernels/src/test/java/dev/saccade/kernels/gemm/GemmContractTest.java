@@ -654,7 +654,15 @@ class GemmContractTest {
     }
 
     private static Gemm forced(CudaDevice cuda, HopperTile tile, int mostClusters) {
-        return new CudaGemm(cuda, new HopperGemm(cuda, (what, fromC, fast, m, n) -> fast || tile.supports(what, fromC, fast, m) ? tile : HopperTile.COLUMNS_128, mostClusters));
+        return new CudaGemm(
+                cuda,
+                new HopperGemm(
+                        cuda,
+                        (what, fromC, fast, m, n) ->
+                                fast || tile.supports(what, fromC, fast, m)
+                                        ? tile
+                                        : HopperTile.COLUMNS_128,
+                        mostClusters));
     }
 
     /// Epilogues go through memory that a block's tiles share: few blocks compute them all here.
@@ -666,7 +674,8 @@ class GemmContractTest {
         Gemm portable = new CudaGemm(cuda, null);
         Gemm forced = forced(cuda, tile, 2);
         for (int[] shape : new int[][] {{16, 40, 72}, {520, 1032, 200}, {777, 1424, 72}}) {
-            if (!tile.supports(form, false, true, shape[0]) || (form == Form.TN && shape[0] % 8 != 0)) {
+            if (!tile.supports(form, false, true, shape[0])
+                    || (form == Form.TN && shape[0] % 8 != 0)) {
                 continue;
             }
             try (Buffers buffers = Target.CUDA_BF16.open()) {
