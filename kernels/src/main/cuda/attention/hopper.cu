@@ -396,78 +396,143 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   }
   for (Items order; order.item < items; order.next()) {
     barrier_wait(barriers.query_full(slot.stage), slot.parity);
-    const Job job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
+    // Read again wherever it is used, instead of being kept in registers.
+    const Job& job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
     const uint32_t place = base + slot.stage * S::QUERY_BYTES + group * (GROUP_ROWS * ROW_BYTES);
     const uint64_t queries = matrix_descriptor(place, S::QUERY_PANEL);
     const int groupFirst = job.first + group * GROUP_ROWS, warpFirst = groupFirst + 16 * warp;
     const int all = job.tiles(job.first, S::ROWS, causal);
     const int mine = job.tiles(groupFirst, GROUP_ROWS, causal);
     const int unmasked = job.visible(warpFirst, causal);
-    const int seen0 = job.visible(warpFirst + lane / 4, causal), seen1 = job.visible(warpFirst + lane / 4 + 8, causal);
 
     // Values beyond the sequence belong to another one or to nobody: a weight of 0 times them must be 0.
-    const auto await_values = [&](int tile) {
-      barrier_wait(barriers.value_full(value.stage), value.parity);
+    const auto await_values = [&](int tile, const Ring<S::STAGES>& at) {
+      barrier_wait(barriers.value_full(at.stage), at.parity);
       const int left = job.keyLength - tile * KEYS;
       if (left < KEYS) {
-        const uint32_t from = base + S::VALUES_AT + value.stage * S::KEY_BYTES;
-        for (int at = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; at < KEY_PANEL; at += GROUP_THREADS * 16) {
+        const uint32_t from = base + S::VALUES_AT + at.stage * S::KEY_BYTES;
+        for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < KEY_PANEL; i += GROUP_THREADS * 16) {
 #pragma unroll
-          for (int panel = 0; panel < S::PANELS; panel++) store_shared(from + panel * KEY_PANEL + at, make_uint4(0, 0, 0, 0));
+          for (int panel = 0; panel < S::PANELS; panel++) {
+            store_shared(from + panel * KEY_PANEL + i, make_uint4(0, 0, 0, 0));
+          }
         }
         async_proxy_fence();
         named_barrier(OWN + group, GROUP_THREADS);
       }
     };
-    const auto hide = [&](int tile) {
-      if ((tile + 1) * KEYS > unmasked) mask(score, seen0 - tile * KEYS, seen1 - tile * KEYS);
+    // A tile's scores become weights where they lie; its values are at `at`, in case they are needed for that.
+    const auto soften = [&](int tile, const Ring<S::STAGES>& at) {
+      if ((tile + 1) * KEYS > unmasked) {
+        const int row = warpFirst + lane / 4, first = tile * KEYS;
+        mask(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
+      }
+      float decay[2] = {1.f, 1.f};
+      if (moves<0>(score, rows.shift, scaleLog2, group)) {
+        if constexpr (OVERLAPPED) {  // the sums of values may still be under way
+          wgmma_wait<0>();
+          pin(rows.sum);
+          pin(weights);
+        }
+        move<0>(score, rows, decay, scaleLog2);
+        if (moves<1>(score, rows.shift, scaleLog2, group)) {
+          await_values(tile, at);
+          take_blocks(score, rows, decay, values_at(at), scaleLog2);
+        }
+      }
+      weigh_all(score, rows, decay, scaleLog2);
+    };
+    const auto await_scores = [&] { barrier_wait(barriers.key_full(key.stage), key.parity); };
+    const auto scores_done = [&] {
+      pin(score);
+      release(barriers.key_empty(key.stage));
+      key.next();
+    };
+    const auto values_done = [&] {
+      pin(rows.sum);
+      pin(weights);
+      release(barriers.value_empty(value.stage));
+      value.next();
     };
 
     rows.clear();
     if constexpr (!OVERLAPPED) {
 #pragma unroll 1
       for (int tile = 0; tile < mine; tile++) {
-        barrier_wait(barriers.key_full(key.stage), key.parity);
+        await_scores();
         wgmma_fence();
         start_scores<S>(score, queries, keys_at(key));
         wgmma_commit();
         wgmma_wait<0>();
-        pin(score);
-        release(barriers.key_empty(key.stage));
-        key.next();
-        hide(tile);
-        float decay[2] = {1.f, 1.f};
-        if (moves<0>(score, rows.shift, scaleLog2, group)) {
-          move<0>(score, rows, decay, scaleLog2);
-          if (moves<1>(score, rows.shift, scaleLog2, group)) {
-            await_values(tile);
-            take_blocks(score, rows, decay, values_at(value), scaleLog2);
-          }
-        }
-        weigh_all(score, rows, decay, scaleLog2);
+        scores_done();
+        soften(tile, value);
         round_weights(weights, score);
-        await_values(tile);
+        await_values(tile, value);
         pin(rows.sum);
         wgmma_fence();
         start_values<S::WIDTH>(rows.sum, weights, values_at(value));
         wgmma_commit();
         wgmma_wait<0>();
-        pin(rows.sum);
-        pin(weights);
-        release(barriers.value_empty(value.stage));
-        value.next();
+        values_done();
       }
+    } else if (mine > 0) {
+      await_scores();
+      take_turn();
+      wgmma_fence();
+      start_scores<S>(score, queries, keys_at(key));
+      wgmma_commit();
+      pass_turn();
+      wgmma_wait<0>();
+      scores_done();
+      soften(0, value);
+      round_weights(weights, score);
+#pragma unroll 1
+      for (int tile = 1; tile < mine; tile++) {
+        await_scores();
+        barrier_wait(barriers.value_full(value.stage), value.parity);  // of a whole tile, as another one follows
+        take_turn();
+        pin(rows.sum);
+        wgmma_fence();
+        start_scores<S>(score, queries, keys_at(key));
+        wgmma_commit();
+        start_values<S::WIDTH>(rows.sum, weights, values_at(value));
+        wgmma_commit();
+        pass_turn();
+        wgmma_wait<1>();
+        scores_done();
+        Ring<S::STAGES> at = value;
+        at.next();
+        soften(tile, at);
+        wgmma_wait<0>();
+        values_done();
+        round_weights(weights, score);
+      }
+      await_values(mine - 1, value);
+      take_turn();
+      pin(rows.sum);
+      wgmma_fence();
+      start_values<S::WIDTH>(rows.sum, weights, values_at(value));
+      wgmma_commit();
+      pass_turn();
+      wgmma_wait<0>();
+      values_done();
     }
     // Tiles that only other warpgroups look at. None is given away before all warps have seen it come: a warp that is
     // late would take a later tile for it.
     for (int tile = mine; tile < all; tile++) {
-      barrier_wait(barriers.key_full(key.stage), key.parity);
+      take_turn();
+      pass_turn();
+      await_scores();
       barrier_wait(barriers.value_full(value.stage), value.parity);
       named_barrier(OWN + group, GROUP_THREADS);
       release(barriers.key_empty(key.stage));
       release(barriers.value_empty(value.stage));
       key.next();
       value.next();
+    }
+    if (mine == 0) {  // a turn for each tile's scores, and one more for the last one's values
+      take_turn();
+      pass_turn();
     }
     // All warps of the group have their scores, after the last tile's vote.
     store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads);
@@ -476,6 +541,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     if (lane == 0) barrier_arrive(barriers.query_empty(slot.stage));
     slot.next();
   }
+  if (group == 0) take_turn();  // the last warpgroup has passed one on to it
 }
 
 template <typename S, bool OVERLAPPED>
@@ -502,7 +568,7 @@ __device__ __forceinline__ void forward(const TensorMap& q, const TensorMap& k, 
   }
 }
 
-//                    width groups stages
+//                     width groups stages
 using Narrow = Shape<64, 2, 4>;
 using Wide = Shape<128, 2, 2>;
 
@@ -519,3 +585,5 @@ using Wide = Shape<128, 2, 2>;
 
 HOPPER_FORWARD(forward_64_simple, Narrow, false)
 HOPPER_FORWARD(forward_128_simple, Wide, false)
+HOPPER_FORWARD(forward_64_overlapped, Narrow, true)
+HOPPER_FORWARD(forward_128_overlapped, Wide, true)

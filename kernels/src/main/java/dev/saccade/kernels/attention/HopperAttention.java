@@ -19,6 +19,10 @@ final class HopperAttention {
 
     private static final int BYTES = 2;
 
+    /// Asks for one kernel wherever it can be used: `portable`, `simple` or `overlapped`. No kernel
+    /// shows in the bits; this is to measure them.
+    static final String PROPERTY = "saccade.attention";
+
     private final CudaDevice cuda;
     private final Choice choice;
     private final Map<String, Kernel> kernels = new HashMap<>();
@@ -33,7 +37,7 @@ final class HopperAttention {
     }
 
     HopperAttention(CudaDevice cuda) {
-        this(cuda, HopperForward::choose);
+        this(cuda, choice(System.getProperty(PROPERTY)));
     }
 
     HopperAttention(CudaDevice cuda, Choice choice) {
@@ -42,6 +46,23 @@ final class HopperAttention {
         queries = rows();
         keys = rows();
         values = rows();
+    }
+
+    /// @param asked the kernel that [#PROPERTY] names; null for what is best
+    static Choice choice(@Nullable String asked) {
+        if (asked == null) {
+            return HopperForward::choose;
+        }
+        if (asked.equals("portable")) {
+            return (_, _) -> null;
+        }
+        for (HopperForward kernel : HopperForward.values()) {
+            if (asked.equals(kernel.suffix())) {
+                return (_, _) -> kernel;
+            }
+        }
+        throw new IllegalArgumentException(
+                "-D%s=%s, expected portable, simple or overlapped".formatted(PROPERTY, asked));
     }
 
     private TensorMap rows() {
@@ -81,7 +102,7 @@ final class HopperAttention {
         int queryWidth = shape.heads() * headDim;
         int keyWidth = shape.kvHeads() * headDim;
         int keyRows = Math.max(1, sequences.keyRows());
-        encode(queries, q, sequences.queryRows(), queryWidth, kernel.rows(headDim));
+        encode(queries, q, sequences.queryRows(), queryWidth, kernel.rows());
         encode(keys, k, keyRows, keyWidth, kernel.keys());
         encode(values, v, keyRows, keyWidth, kernel.keys());
         kernels.computeIfAbsent(
@@ -103,7 +124,7 @@ final class HopperAttention {
                         Math.min(items, cuda.properties().multiprocessors()),
                         1,
                         1,
-                        kernel.threads(headDim),
+                        kernel.threads(),
                         kernel.sharedBytes(headDim));
     }
 

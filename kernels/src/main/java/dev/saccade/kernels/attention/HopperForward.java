@@ -9,7 +9,14 @@ import org.jspecify.annotations.Nullable;
 /// numbers are those of that file.
 enum HopperForward {
     /// One tile of keys after the other: its scores, its softmax, its values.
-    SIMPLE("simple");
+    SIMPLE("simple"),
+
+    /// The next tile's scores and this one's values while the softmax works, and warpgroups that
+    /// start their products in turns: one's softmax meets the other's products.
+    OVERLAPPED("overlapped");
+
+    /// Warpgroups of a block that multiply.
+    private static final int GROUPS = 2;
 
     /// Queries of a warpgroup.
     private static final int GROUP_ROWS = 64;
@@ -46,19 +53,19 @@ enum HopperForward {
         return packs && 2 * rows < covered ? null : SIMPLE;
     }
 
+    /// What the kernel's name ends in.
+    String suffix() {
+        return suffix;
+    }
+
     /// The kernel's name.
     String kernel(int headDim) {
         return "forward_" + headDim + "_" + suffix;
     }
 
-    /// Warpgroups of a block that multiply.
-    int groups(int headDim) {
-        return 2;
-    }
-
     /// Queries of an item.
-    int rows(int headDim) {
-        return GROUP_ROWS * groups(headDim);
+    int rows() {
+        return GROUP_ROWS * GROUPS;
     }
 
     /// Keys of a tile.
@@ -67,8 +74,8 @@ enum HopperForward {
     }
 
     /// Threads of a block: one warpgroup loads.
-    int threads(int headDim) {
-        return GROUP_THREADS * (groups(headDim) + 1);
+    int threads() {
+        return GROUP_THREADS * (GROUPS + 1);
     }
 
     /// Dynamic shared memory of a block: two items' queries, a ring of keys and one of values, what
@@ -76,7 +83,7 @@ enum HopperForward {
     int sharedBytes(int headDim) {
         int stages = headDim == 64 ? 4 : 2;
         int row = headDim * BYTES;
-        return 2 * rows(headDim) * row
+        return 2 * rows() * row
                 + 2 * stages * KEYS * row
                 + 2 * 6 * Integer.BYTES
                 + (4 + 4 * stages) * Long.BYTES;

@@ -1,6 +1,7 @@
 package dev.saccade.kernels.attention;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.Attention.Shape;
@@ -27,7 +28,7 @@ class HopperForwardTest {
                 assertThat(HopperForward.supports(headDim)).isTrue();
                 assertThat(kernel.sharedBytes(headDim)).isBetween(1, SHARED_BYTES);
                 assertThat(kernel.sharedBytes(headDim) % Long.BYTES).isZero();
-                assertThat(kernel.rows(headDim)).isLessThanOrEqualTo(256); // TMA's largest box
+                assertThat(kernel.rows()).isLessThanOrEqualTo(256); // TMA's largest box
             }
         }
         assertThat(HopperForward.SIMPLE.sharedBytes(128)).isEqualTo(196_752);
@@ -40,5 +41,18 @@ class HopperForwardTest {
         assertThat(choose(40, 8, 1, 1, 1, 1)).isNull();
         assertThat(choose(40, 8, 4096, 1)).isNotNull();
         assertThat(choose(8, 8, 1)).isNotNull();
+    }
+
+    @Test
+    void aKernelCanBeAskedFor() {
+        Shape shape = new Shape(2, 2, 128, true, 1f);
+        Sequences sequences = Sequences.packed(new int[] {0, 1});
+        assertThat(HopperAttention.choice("portable").kernel(shape, sequences)).isNull();
+        for (HopperForward kernel : HopperForward.values()) {
+            assertThat(HopperAttention.choice(kernel.suffix()).kernel(shape, sequences))
+                    .isEqualTo(kernel);
+        }
+        assertThatThrownBy(() -> HopperAttention.choice("fast"))
+                .hasMessage("-Dsaccade.attention=fast, expected portable, simple or overlapped");
     }
 }

@@ -698,6 +698,69 @@ class GemmContractTest {
         }
     }
 
+    /// Descriptors and the registers' places by themselves: numbers that count through all
+    /// elements, times the identity, from either side.
+    @ParameterizedTest
+    @MethodSource("hopperTilesAndForms")
+    void hopperGivesBackWhatTheIdentityTakes(HopperTile tile, Form form) {
+        CudaDevice cuda = Target.sharedCuda();
+        assumeTrue(HopperGemm.runsOn(cuda), "not a Hopper GPU");
+        if (form == Form.SWI_GLU) {
+            return; // its operands are those of NT
+        }
+        Layout layout = Layout.valueOf(form.name());
+        Gemm forced = forced(cuda, tile, Integer.MAX_VALUE);
+        int m = tile.isFew() ? tile.fetchRows() : 272;
+        int n = 208;
+        try (Buffers buffers = Target.CUDA_BF16.open()) {
+            // 256 is the last of the whole numbers that bf16 has without a gap.
+            float[] counted = new float[m * n];
+            for (int i = 0; i < counted.length; i++) {
+                counted[i] = i * 7 % 257;
+            }
+            float[] transposed = new float[m * n];
+            for (int i = 0; i < counted.length; i++) {
+                transposed[i % n * m + i / n] = counted[i];
+            }
+            Operands left =
+                    new Operands(
+                            layout,
+                            m,
+                            n,
+                            n,
+                            layout == Layout.TN ? transposed : counted,
+                            identity(n),
+                            counted);
+            for (DType result : results(Target.CUDA_BF16)) {
+                assertSameBits(
+                        multiply(buffers, forced, DType.BF16, result, left, 0, false),
+                        counted,
+                        "counted x identity, " + left.shape() + " by " + tile);
+                Operands right =
+                        new Operands(
+                                layout,
+                                m,
+                                n,
+                                m,
+                                identity(m),
+                                layout == Layout.NT ? transposed : counted,
+                                counted);
+                assertSameBits(
+                        multiply(buffers, forced, DType.BF16, result, right, 0, false),
+                        counted,
+                        "identity x counted, " + right.shape() + " by " + tile);
+            }
+        }
+    }
+
+    private static float[] identity(int size) {
+        float[] identity = new float[size * size];
+        for (int i = 0; i < size; i++) {
+            identity[i * size + i] = 1;
+        }
+        return identity;
+    }
+
     private static float[][] gatedAndKept(Buffers buffers, Gemm gemm, int[] shape) {
         int m = shape[0];
         int n = shape[1];
