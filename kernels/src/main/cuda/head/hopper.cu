@@ -114,6 +114,7 @@ __device__ __forceinline__ void product(
       multiply(acc, width);
       token.take();
       finish.tile(acc, row, walk.word);
+      __syncwarp();
       token.give(walk.is_last());
       if (walk.ends_unit()) finish.end(row, walk.begin);
     }

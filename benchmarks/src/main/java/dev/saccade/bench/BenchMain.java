@@ -11,8 +11,9 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 
-/// `./saccade bench`: the table of a device (`--table`), the peers found here (`--peers`), and
-/// otherwise JMH's own command line on the suites of this jar.
+/// `./saccade bench`: the table of a device (`--table`), the peers found here (`--peers`), what
+/// bf16 does to entropies (`--entropy-precision`), and otherwise JMH's own command line on the
+/// suites of this jar.
 public final class BenchMain {
     private static final String CUDA_SUITES = "dev\\.saccade\\.bench\\.cuda\\..*";
 
@@ -24,6 +25,8 @@ public final class BenchMain {
         try {
             if (words.remove("--table")) {
                 System.exit(table(words, System.out));
+            } else if (words.remove("--entropy-precision")) {
+                System.exit(EntropyPrecision.run(words, System.out));
             } else if (words.contains("--peers")) {
                 peers(System.out);
             } else {
