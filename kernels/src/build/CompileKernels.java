@@ -321,7 +321,7 @@ public final class CompileKernels {
                                 sharedBytes,
                                 stack[0],
                                 stack[1] + stack[2]));
-                if (stack[0] + stack[1] + stack[2] > 0 && System.getenv("SACCADE_SPILLS") == null) {
+                if (stack[0] + stack[1] + stack[2] > 0) {
                     faults.add(
                             "%s: %s uses local memory: %d bytes of stack, %d of spills"
                                     .formatted(name, kernel, stack[0], stack[1] + stack[2]));

@@ -18,8 +18,8 @@ template <int COLUMNS_, int STAGES_, int CLUSTER_, int BOX_COLUMNS_, int BOXES_,
 struct Tile : Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_> {
   using Base = Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_>;
   static constexpr int BOX_COLUMNS = BOX_COLUMNS_, BOXES = BOXES_, BOX_BYTES = Box<BOX_COLUMNS>::BYTES;
-  // The widest tile leaves no registers for the slow epilogue.
-  static constexpr bool SLOW_TOO = Base::COLUMNS < 192;
+  // The widest tile leaves registers for plain stores alone.
+  static constexpr bool PLAIN = Base::COLUMNS >= 192;
   static constexpr int PASSES_OF_HALF = Base::C_COLUMNS / BOX_COLUMNS, PASSES = Base::HALVES * PASSES_OF_HALF;
   static_assert(Base::C_COLUMNS % BOX_COLUMNS == 0);
   // The slow epilogue's patch of fp32 lies where the boxes do.
@@ -240,6 +240,27 @@ __device__ __forceinline__ void finish_rows(
   }
 }
 
+// What has no epilogue, all of it in one row of instructions: a search for registers costs more than a block's stores.
+template <typename T>
+__device__ __forceinline__ void finish_plain(
+    Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Arrays& arrays, const float (&acc)[T::HALVES][T::SUMS],
+    const Place& place) {
+  constexpr int BLOCKS = T::BOX_COLUMNS / BLOCK;
+#pragma unroll
+  for (int p = 0; p < T::PASSES; ++p) {
+    const int half = p / T::PASSES_OF_HALF, first = p % T::PASSES_OF_HALF * BLOCKS;
+    const uint32_t box = out.take();
+#pragma unroll
+    for (int b = 0; b < BLOCKS; ++b) {
+      float z[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) z[i] = acc[half][(first + b) * 8 + i];
+      Box<T::BOX_COLUMNS>::put(box, b, z);
+    }
+    out.send(arrays.c, box, place.column + first * BLOCK, place.row_of(half));
+  }
+}
+
 // The gated unit: the other product, the gate's, then what becomes of both.
 template <typename T>
 __device__ __forceinline__ void finish_gated(
@@ -271,24 +292,23 @@ __device__ __forceinline__ void finish_gated(
   }
 }
 
-// Sums that stay fp32.
+// Sums that stay fp32: a pair at a time, 32 bytes of a row by four lanes. n is even.
 template <typename T>
-__device__ __forceinline__ void finish_wide(
-    Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Arrays& arrays, const float (&acc)[T::HALVES][T::SUMS],
-    const Place& place) {
-  constexpr int BLOCKS = T::BOX_COLUMNS / 2 / BLOCK;
-#pragma unroll 1
-  for (int half = 0; half < T::HALVES; ++half) {
-#pragma unroll 1
-    for (int first = 0; first < T::C_COLUMNS / BLOCK; first += BLOCKS) {
-      const uint32_t box = out.take();
-#pragma unroll 1
-      for (int b = 0; b < BLOCKS; ++b) {
-        float z[8];
-        select(z, acc, half, first + b);
-        Box<T::BOX_COLUMNS>::put_wide(box, b, z);
+__device__ __forceinline__ void finish_wide(const float (&acc)[T::HALVES][T::SUMS], const Finish& f, const Place& place) {
+  const int lane = threadIdx.x % 32, column = place.column + lane % 4 * 2;
+#pragma unroll
+  for (int h = 0; h < T::HALVES * 2; ++h) {
+    asm volatile("" ::: "memory");  // one row's addresses at a time: registers are few
+    const int row = place.row_of(h / 2) + lane / 4 + h % 2 * 8;
+    if (row < f.m) {
+      float* const line = static_cast<float*>(f.c) + static_cast<long long>(row) * f.n + column;
+#pragma unroll
+      for (int i = 0; i < T::SUMS / 4; ++i) {
+        if (column + i * 8 < f.n) {
+          const float* z = acc[h / 2] + i * 4 + h % 2 * 2;
+          *reinterpret_cast<float2*>(line + i * 8) = make_float2(z[0], z[1]);
+        }
       }
-      out.send(arrays.c, box, place.column + first * BLOCK, place.row_of(half));
     }
   }
 }
@@ -342,6 +362,7 @@ __device__ __forceinline__ void start_from_c(float (&acc)[LENGTH], const Finish&
   const int lane = threadIdx.x % 32, row = row0 + lane / 4, column = column0 + lane % 4 * 2;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
+    asm volatile("" ::: "memory");  // one row's addresses at a time: registers are few
     const float* line = static_cast<const float*>(f.c) + static_cast<long long>(min(row + h * 8, f.m - 1)) * f.n;
 #pragma unroll
     for (int i = 0; i < LENGTH / 4; ++i) {
@@ -372,15 +393,15 @@ __device__ __forceinline__ void product(
 
   NearSquares<S> tiles(f.m, f.n);
   if (warp < 0) {
-    registers_down<24>();
+    registers_down<40>();
     if (threadIdx.x == 0) produce<S, A_ALONG_K, B_ALONG_K>(map_a, map_b, map_b_up, stages, tiles, k);
   } else {
-    registers_up<240>();
+    registers_up<232>();
     // An epilogue that TMA serves: fp32 only as it is.
-    const bool fast = vector && (!wide || (T::BOX_COLUMNS >= 2 * BLOCK && f.kind <= ACCUMULATE && f.bias == nullptr));
+    const bool fast = vector && (!wide || (f.kind <= ACCUMULATE && f.bias == nullptr));
     Outbox<T::BOX_COLUMNS, T::BOXES> out(in.boxes());
     Multiplier<S, A_ALONG_K, B_ALONG_K> multiply(stages, k);
-    bool turn = warp / 4 == 0;
+    bool turn = warp / 4 == 0, first = turn;
     while (tiles.next()) {
       if (!turn) {
         multiply.skip();
@@ -394,18 +415,36 @@ __device__ __forceinline__ void product(
 #pragma unroll
         for (int h = 0; h < S::HALVES; ++h) start_from_c(acc[h], f, place.row_of(h), place.column);
       }
-      if constexpr (!T::PAIR) {
+      if constexpr (!T::PAIR && !T::PLAIN) {
         if (fast) in.fetch(arrays.residual, f, place);
       }
-      multiply(acc);
-      if (T::SLOW_TOO && !fast) {
-        finish_any<T>(reinterpret_cast<float*>(shared + (in.boxes() - memory)), acc, f, wide, place);
-      } else if constexpr (T::PAIR) {
-        finish_gated<T>(out, arrays, acc, f, place);
-      } else if (wide) {
-        if constexpr (T::BOX_COLUMNS >= 2 * BLOCK) finish_wide<T>(out, arrays, acc, place);
+      multiply(acc, first, tiles.last);
+      first = false;
+      if constexpr (T::PAIR) {
+        if (fast) {
+          finish_gated<T>(out, arrays, acc, f, place);
+          continue;
+        }
       } else {
-        finish_rows<T>(out, in, arrays, acc, f, place);
+        if (T::PLAIN || fast) {
+          if (FROM_C || wide) {
+            finish_wide<T>(acc, f, place);
+            continue;
+          }
+          if (T::PLAIN || (f.kind == STORE && f.bias == nullptr)) {
+            finish_plain<T>(out, arrays, acc, place);
+            continue;
+          }
+        }
+        if constexpr (!T::PLAIN) {
+          if (fast) {
+            finish_rows<T>(out, in, arrays, acc, f, place);
+            continue;
+          }
+        }
+      }
+      if constexpr (!T::PLAIN) {
+        finish_any<T>(reinterpret_cast<float*>(shared + (in.boxes() - memory)), acc, f, wide, place);
       }
     }
     // Shared memory stays until it has been read.
@@ -417,9 +456,9 @@ __device__ __forceinline__ void product(
 // HopperTile.java has the same numbers.
 //                           columns stages cluster box boxes pair
 using Columns192 = Tile<192, 5, 2, 32, 3>;
-using Columns192Pair = Tile<192, 5, 2, 32, 3, true>;
 using Columns176 = Tile<176, 5, 2, 16, 6>;
 using Columns160 = Tile<160, 5, 2, 32, 4>;
+using Columns160Pair = Tile<160, 5, 2, 16, 6, true>;
 using Columns128 = Tile<128, 6, 2, 32, 4>;
 using Columns128Pair = Tile<128, 6, 2, 32, 3, true>;
 using Columns112 = Tile<112, 6, 2, 16, 6>;
@@ -443,19 +482,21 @@ using Alone128Pair = Tile<128, 6, 1, 32, 3, true>;
         {kind, c, bias, scale, residual, kept, kept_up, m, n}, k, wide != 0, vector != 0);                               \
   }
 
-// NN, NT and TN, chains from 0 and from C, and the gated unit with one tile.
-#define SACCADE_HOPPER_LAYOUTS(SUFFIX, TILE, PAIR)                    \
-  SACCADE_HOPPER_GEMM(gemm_nn_##SUFFIX, TILE, true, false, false)     \
-  SACCADE_HOPPER_GEMM(gemm_nt_##SUFFIX, TILE, true, true, false)      \
-  SACCADE_HOPPER_GEMM(gemm_tn_##SUFFIX, TILE, false, false, false)    \
-  SACCADE_HOPPER_GEMM(add_nn_##SUFFIX, TILE, true, false, true)       \
-  SACCADE_HOPPER_GEMM(add_nt_##SUFFIX, TILE, true, true, true)        \
-  SACCADE_HOPPER_GEMM(add_tn_##SUFFIX, TILE, false, false, true)      \
-  SACCADE_HOPPER_GEMM(swi_glu_##SUFFIX, PAIR, true, true, false)
+// NN, NT and TN, chains from 0 and from C.
+#define SACCADE_HOPPER_LAYOUTS(SUFFIX, TILE)                      \
+  SACCADE_HOPPER_GEMM(gemm_nn_##SUFFIX, TILE, true, false, false) \
+  SACCADE_HOPPER_GEMM(gemm_nt_##SUFFIX, TILE, true, true, false)  \
+  SACCADE_HOPPER_GEMM(gemm_tn_##SUFFIX, TILE, false, false, false) \
+  SACCADE_HOPPER_GEMM(add_nn_##SUFFIX, TILE, true, false, true)   \
+  SACCADE_HOPPER_GEMM(add_nt_##SUFFIX, TILE, true, true, true)    \
+  SACCADE_HOPPER_GEMM(add_tn_##SUFFIX, TILE, false, false, true)
 
-SACCADE_HOPPER_LAYOUTS(128x192_cluster, Columns192, Columns192Pair)
+SACCADE_HOPPER_LAYOUTS(128x192_cluster, Columns192)
 SACCADE_HOPPER_GEMM(gemm_nt_128x176_cluster, Columns176, true, true, false)
 SACCADE_HOPPER_GEMM(gemm_nt_128x160_cluster, Columns160, true, true, false)
-SACCADE_HOPPER_LAYOUTS(128x128_cluster, Columns128, Columns128Pair)
+SACCADE_HOPPER_GEMM(swi_glu_128x160_cluster, Columns160Pair, true, true, false)
+SACCADE_HOPPER_LAYOUTS(128x128_cluster, Columns128)
+SACCADE_HOPPER_GEMM(swi_glu_128x128_cluster, Columns128Pair, true, true, false)
 SACCADE_HOPPER_GEMM(gemm_nt_128x112_cluster, Columns112, true, true, false)
-SACCADE_HOPPER_LAYOUTS(128x128, Alone128, Alone128Pair)
+SACCADE_HOPPER_LAYOUTS(128x128, Alone128)
+SACCADE_HOPPER_GEMM(swi_glu_128x128, Alone128Pair, true, true, false)

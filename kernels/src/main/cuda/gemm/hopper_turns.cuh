@@ -31,6 +31,8 @@ template <int COLUMNS_, int STAGES_, int CLUSTER_, bool PAIR_ = false> struct Sh
   static constexpr int SUMS = COLUMNS / 2;  // a thread's, of a half
 };
 
+constexpr int TURNS = 4;  // named barriers: the first of the warpgroups' two
+
 constexpr int MOST_SHARED_BYTES = 232448;  // of a block
 
 // The ring in shared memory: its stages, a barrier each for "filled" and for "may be filled again".
@@ -80,6 +82,7 @@ template <typename S> struct NearSquares {
   int m, n;         // of C
   int tile;         // or cluster of them
   int row, column;  // the tile's first, of C
+  bool last;        // no other tile comes
 
   __device__ __forceinline__ NearSquares(int m, int n) : m(m), n(n), tile(this_cluster<S>() - all_clusters<S>()) {}
 
@@ -88,6 +91,7 @@ template <typename S> struct NearSquares {
     const int down = (m + S::ROWS * S::CLUSTER - 1) / (S::ROWS * S::CLUSTER);
     const int across = (n + S::C_COLUMNS - 1) / S::C_COLUMNS;
     tile += all_clusters<S>();
+    last = tile + all_clusters<S>() >= down * across;
     if (tile >= down * across) return false;
     const int group = tile / (ROWS_OF_GROUP * across), in_group = tile % (ROWS_OF_GROUP * across);
     const int rows = min(ROWS_OF_GROUP, down - group * ROWS_OF_GROUP);
@@ -165,8 +169,11 @@ template <typename S, bool A_ALONG_K, bool B_ALONG_K> struct Multiplier {
   // Leaves the walk's next tile to the other warpgroup.
   __device__ __forceinline__ void skip() { ring.advance((k + DEPTH - 1) / DEPTH); }
 
-  // Adds the products of the walk's next tile to the sums, k steps up from 0.
-  __device__ __forceinline__ void operator()(float (&acc)[S::HALVES][S::SUMS]) {
+  // Adds the products of the walk's next tile to the sums, k steps up from 0. A barrier of the ring only tells one phase from
+  // the next, so a warpgroup looks at it when the other has seen all of the tile before: the tile's turn.
+  __device__ __forceinline__ void operator()(float (&acc)[S::HALVES][S::SUMS], bool first, bool last_tile) {
+    const int group = static_cast<int>(threadIdx.x) / 128 - 1;
+    if (!first) named_barrier(TURNS + group, 2 * 128);
 #pragma unroll
     for (int h = 0; h < S::HALVES; ++h) pin(acc[h]);
     int last = -1;
@@ -191,6 +198,7 @@ template <typename S, bool A_ALONG_K, bool B_ALONG_K> struct Multiplier {
       last = ring.stage;
       ring.next();
     }
+    if (!last_tile) named_barrier_arrive(TURNS + (group ^ 1), 2 * 128);
     wgmma_wait<0>();
 #pragma unroll
     for (int h = 0; h < S::HALVES; ++h) pin(acc[h]);

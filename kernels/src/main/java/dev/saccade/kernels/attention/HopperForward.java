@@ -50,7 +50,7 @@ enum HopperForward {
             covered += (long) Math.ceilDiv(length, GROUP_ROWS) * GROUP_ROWS;
         }
         boolean packs = shape.heads() > shape.kvHeads();
-        return packs && 2 * rows < covered ? null : SIMPLE;
+        return packs && 2 * rows < covered ? null : OVERLAPPED;
     }
 
     /// What the kernel's name ends in.

@@ -20,32 +20,29 @@ final class HopperGemm {
     private final TensorMap a;
     private final TensorMap b;
     private final TensorMap bUp;
-    private final Outputs rounded;
-    private final Outputs wide;
+    private final Outputs outputs;
 
     /// Chooses a product's tile.
     interface Choice {
         /// The tile.
-        HopperTile tile(Form form, boolean fromC, boolean fast, int m, int n);
+        HopperTile tile(Form form, boolean fromC, boolean plain, int m, int n);
     }
 
     /// @param clusters how many the device runs at once
     private record Loaded(Kernel kernel, int clusters) {}
 
-    /// C and what belongs to it, each [m, n] of one type.
+    /// C and what belongs to it, each [m, n] in bf16.
     private static final class Outputs {
-        private final int bytes;
         private final TensorMap c;
         private final TensorMap residual;
         private final TensorMap kept;
         private final TensorMap keptUp;
 
-        Outputs(CudaDevice cuda, TensorMap.Element element, int bytes) {
-            this.bytes = bytes;
-            c = cuda.tensorMap(element, 2);
-            residual = cuda.tensorMap(element, 2);
-            kept = cuda.tensorMap(element, 2);
-            keptUp = cuda.tensorMap(element, 2);
+        Outputs(CudaDevice cuda) {
+            c = cuda.tensorMap(TensorMap.Element.BFLOAT16, 2);
+            residual = cuda.tensorMap(TensorMap.Element.BFLOAT16, 2);
+            kept = cuda.tensorMap(TensorMap.Element.BFLOAT16, 2);
+            keptUp = cuda.tensorMap(TensorMap.Element.BFLOAT16, 2);
         }
 
         /// Gives a kernel the maps; in the place of what is absent, `absent`.
@@ -77,8 +74,8 @@ final class HopperGemm {
             }
             int rowBytes = tile.storeBytes();
             map.address(address)
-                    .dimension(0, n, rowBytes / bytes)
-                    .dimension(1, m, (long) n * bytes, HopperTile.STORED_ROWS)
+                    .dimension(0, n, rowBytes / BYTES)
+                    .dimension(1, m, (long) n * BYTES, HopperTile.STORED_ROWS)
                     .swizzle(
                             switch (rowBytes) {
                                 case 128 -> TensorMap.Swizzle.B128;
@@ -93,9 +90,9 @@ final class HopperGemm {
     HopperGemm(CudaDevice cuda) {
         this(
                 cuda,
-                (form, fromC, fast, m, n) ->
+                (form, fromC, plain, m, n) ->
                         HopperTile.choose(
-                                form, fromC, fast, m, n, cuda.properties().multiprocessors()),
+                                form, fromC, plain, m, n, cuda.properties().multiprocessors()),
                 Integer.MAX_VALUE);
     }
 
@@ -108,8 +105,7 @@ final class HopperGemm {
         a = matrix();
         b = matrix();
         bUp = matrix();
-        rounded = new Outputs(cuda, TensorMap.Element.BFLOAT16, BYTES);
-        wide = new Outputs(cuda, TensorMap.Element.FLOAT32, Float.BYTES);
+        outputs = new Outputs(cuda);
     }
 
     private TensorMap matrix() {
@@ -144,9 +140,8 @@ final class HopperGemm {
             Finish finish,
             boolean wide,
             boolean vector) {
-        boolean fast =
-                vector && (!wide || (finish.kind() <= Finish.ACCUMULATE && finish.bias() == 0));
-        HopperTile tile = choice.tile(form, finish.fromC(), fast, m, n);
+        boolean plain = vector && finish.kind() <= Finish.ACCUMULATE && finish.bias() == 0;
+        HopperTile tile = choice.tile(form, finish.fromC(), plain, m, n);
         Loaded loaded = loaded(tile, form, finish.fromC());
         if (form == Form.TN) {
             across(a, from, m, k);
@@ -166,9 +161,9 @@ final class HopperGemm {
         Kernel launch = loaded.kernel.begin();
         launch.tensorMap(a).tensorMap(b).tensorMap(form == Form.SWI_GLU ? bUp : b);
         if (!tile.isFew()) {
-            // Without vectors there are no such maps: C's rows begin anywhere.
-            Outputs outputs = wide ? this.wide : rounded;
-            outputs.give(launch, a, tile, m, n, vector ? to : 0, vector ? finish : Finish.NONE);
+            // Only bf16 goes by TMA, and only where rows begin on 16 bytes.
+            boolean stored = vector && !wide;
+            outputs.give(launch, a, tile, m, n, stored ? to : 0, stored ? finish : Finish.NONE);
         }
         launch.pointer(to)
                 .pointer(finish.bias())

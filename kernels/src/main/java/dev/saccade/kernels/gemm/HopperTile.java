@@ -6,9 +6,9 @@ import dev.saccade.kernels.gemm.CudaTile.Form;
 /// function of the product's shape. It decides when and where an element is computed, never what it
 /// is. The numbers are those of `gemm/hopper.cu` and `gemm/hopper_few.cu`.
 enum HopperTile {
-    COLUMNS_192("128x192_cluster", 128, 192, 2, 32, 384, 231_200, 229_664, 1.0),
+    COLUMNS_192("128x192_cluster", 128, 192, 2, 32, 384, 231_200, 0, 1.0),
     COLUMNS_176("128x176_cluster", 128, 176, 2, 16, 384, 221_024, 0, 0.98),
-    COLUMNS_160("128x160_cluster", 128, 160, 2, 32, 384, 218_720, 0, 0.96),
+    COLUMNS_160("128x160_cluster", 128, 160, 2, 32, 384, 218_720, 209_376, 0.96),
     COLUMNS_128("128x128_cluster", 128, 128, 2, 32, 384, 230_768, 221_488, 0.85),
     COLUMNS_112("128x112_cluster", 128, 112, 2, 16, 384, 210_288, 0, 0.8),
     ALONE_128("128x128", 128, 128, 1, 32, 384, 230_768, 221_488, 0.7),
@@ -37,7 +37,7 @@ enum HopperTile {
 
     /// @param cluster blocks below each other that share a tile of B
     /// @param boxColumns bf16 elements of C that a box takes to memory; 0: few rows, no boxes
-    /// @param pairSharedBytes shared memory of the gated unit; 0: only linear layers have a kernel
+    /// @param pairSharedBytes shared memory of the gated unit; 0: it has no kernel
     /// @param speed the share of a multiprocessor's best speed that a block reaches; 0: few rows
     HopperTile(
             String suffix,
@@ -63,17 +63,17 @@ enum HopperTile {
     /// The tile for a product.
     ///
     /// @param fromC whether the chains start from C
-    /// @param fast whether TMA can serve the epilogue
+    /// @param plain whether C is stored as it is, by rows that begin on 16 bytes
     /// @param multiprocessors the device's
     static HopperTile choose(
-            Form form, boolean fromC, boolean fast, int m, int n, int multiprocessors) {
+            Form form, boolean fromC, boolean plain, int m, int n, int multiprocessors) {
         if (form.isLayer() && !fromC && m <= FEW_ROWS) {
             return m <= FEW_16.rows ? FEW_16 : m <= FEW_32.rows ? FEW_32 : FEW_64;
         }
         HopperTile best = COLUMNS_128;
         double least = Double.POSITIVE_INFINITY;
         for (HopperTile tile : values()) {
-            if (!tile.isFew() && tile.supports(form, fromC, fast, m)) {
+            if (!tile.isFew() && tile.supports(form, fromC, plain, m)) {
                 long slots = multiprocessors / tile.cluster;
                 long rounds = (tile.clusters(form, m, n) + slots - 1) / slots;
                 double cost = rounds * tile.columns / tile.speed;
@@ -87,17 +87,20 @@ enum HopperTile {
     }
 
     /// Whether there is a kernel.
-    boolean supports(Form form, boolean fromC, boolean fast, int m) {
-        if (!fast && this == COLUMNS_192) {
-            return false;
-        }
-        if (fromC && form == Form.SWI_GLU) {
-            return false;
-        }
+    ///
+    /// @param plain whether C is stored as it is, by rows that begin on 16 bytes
+    boolean supports(Form form, boolean fromC, boolean plain, int m) {
         if (isFew()) {
             return form.isLayer() && !fromC && m <= rows;
         }
-        return pairSharedBytes > 0 || (form == Form.NT && !fromC);
+        if (form == Form.SWI_GLU) {
+            return !fromC && pairSharedBytes > 0;
+        }
+        return switch (this) {
+            case COLUMNS_192 -> plain; // its sums leave no registers for an epilogue
+            case COLUMNS_128, ALONE_128 -> true;
+            default -> form == Form.NT && !fromC;
+        };
     }
 
     /// Clusters of tiles that cover C.

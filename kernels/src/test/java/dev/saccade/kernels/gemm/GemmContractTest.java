@@ -658,8 +658,8 @@ class GemmContractTest {
                 cuda,
                 new HopperGemm(
                         cuda,
-                        (what, fromC, fast, m, n) ->
-                                fast || tile.supports(what, fromC, fast, m)
+                        (what, fromC, plain, m, n) ->
+                                tile.supports(what, fromC, plain, m)
                                         ? tile
                                         : HopperTile.COLUMNS_128,
                         mostClusters));

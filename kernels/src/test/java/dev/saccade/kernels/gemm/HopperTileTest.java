@@ -35,9 +35,9 @@ class HopperTileTest {
         "NT,false,8192,8192,COLUMNS_192",
         "NN,false,8192,8192,COLUMNS_192",
         "TN,true,5120,27648,COLUMNS_192",
-        "SWI_GLU,false,16384,27648,COLUMNS_192",
+        "SWI_GLU,false,16384,27648,COLUMNS_160",
         // The width that leaves least idle.
-        "NT,false,8192,896,COLUMNS_176",
+        "NT,false,8192,896,COLUMNS_160",
         "NT,false,8192,1152,COLUMNS_192",
         "NT,false,2048,896,COLUMNS_112",
         // Decoding; a chain from C has no kernel for few rows.
