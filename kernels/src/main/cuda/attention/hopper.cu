@@ -417,7 +417,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
             store_shared(from + panel * KEY_PANEL + i, make_uint4(0, 0, 0, 0));
           }
         }
-        async_proxy_fence();
+        asynchronous_fence();
         named_barrier(OWN + group, GROUP_THREADS);
       }
     };
@@ -536,7 +536,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     }
     // All warps of the group have their scores, after the last tile's vote.
     store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads);
-    async_proxy_fence();
+    asynchronous_fence();
     __syncwarp();
     if (lane == 0) barrier_arrive(barriers.query_empty(slot.stage));
     slot.next();

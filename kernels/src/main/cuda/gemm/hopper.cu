@@ -240,12 +240,13 @@ __device__ __forceinline__ void finish_rows(
   }
 }
 
-// What has no epilogue, all of it in one row of instructions: a search for registers costs more than a block's stores.
-template <typename T>
+// Plain stores, with or without a bias, all in one row of instructions: a search for registers costs more than a block's stores.
+template <typename T, bool BIAS>
 __device__ __forceinline__ void finish_plain(
-    Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Arrays& arrays, const float (&acc)[T::HALVES][T::SUMS],
-    const Place& place) {
+    Outbox<T::BOX_COLUMNS, T::BOXES>& out, Inbox<T>& in, const Arrays& arrays, const float (&acc)[T::HALVES][T::SUMS],
+    const Finish& f, const Place& place) {
   constexpr int BLOCKS = T::BOX_COLUMNS / BLOCK;
+  if constexpr (BIAS) in.wait_vectors(f);
 #pragma unroll
   for (int p = 0; p < T::PASSES; ++p) {
     const int half = p / T::PASSES_OF_HALF, first = p % T::PASSES_OF_HALF * BLOCKS;
@@ -255,40 +256,58 @@ __device__ __forceinline__ void finish_plain(
       float z[8];
 #pragma unroll
       for (int i = 0; i < 8; ++i) z[i] = acc[half][(first + b) * 8 + i];
+      if constexpr (BIAS) {
+        float bias[8];
+        in.of_columns(in.bias(), first + b, bias);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) z[i] = __fadd_rn(z[i], bias[i]);
+      }
       Box<T::BOX_COLUMNS>::put(box, b, z);
     }
     out.send(arrays.c, box, place.column + first * BLOCK, place.row_of(half));
   }
 }
 
-// The gated unit: the other product, the gate's, then what becomes of both.
+// The gated unit: what is kept of the other product and of the gate's, then what becomes of both; in one row, too.
 template <typename T>
 __device__ __forceinline__ void finish_gated(
     Outbox<T::BOX_COLUMNS, T::BOXES>& out, const Arrays& arrays, const float (&acc)[T::HALVES][T::SUMS], const Finish& f,
     const Place& place) {
   constexpr int BLOCKS = T::BOX_COLUMNS / BLOCK, GATES = T::C_COLUMNS / BLOCK;
-#pragma unroll 1
+#pragma unroll
   for (int p = 0; p < T::PASSES; ++p) {
     const int half = p / T::PASSES_OF_HALF, first = p % T::PASSES_OF_HALF * BLOCKS;
-#pragma unroll 1
-    for (int what = 0; what < 3; ++what) {
-      if ((what == 0 && f.kept_up == nullptr) || (what == 1 && f.kept == nullptr)) continue;
-      const uint32_t box = out.take();
-#pragma unroll 1
+    const int row = place.row_of(half), column = place.column + first * BLOCK;
+    auto fill = [&](uint32_t box, int from) {
+#pragma unroll
       for (int b = 0; b < BLOCKS; ++b) {
         float z[8];
-        select(z, acc, half, first + b + (what == 0 ? GATES : 0));
-        if (what == 2) {
-          float up[8];
-          select(up, acc, half, first + b + GATES);
 #pragma unroll
-          for (int i = 0; i < 8; ++i) z[i] = __fmul_rn(silu(z[i]), up[i]);
-        }
+        for (int i = 0; i < 8; ++i) z[i] = acc[half][(from + b) * 8 + i];
         Box<T::BOX_COLUMNS>::put(box, b, z);
       }
-      const TensorMap& map = what == 0 ? arrays.kept_up : what == 1 ? arrays.kept : arrays.c;
-      out.send(map, box, place.column + first * BLOCK, place.row_of(half));
+    };
+    if (f.kept_up != nullptr) {
+      const uint32_t box = out.take();
+      fill(box, first + GATES);
+      out.send(arrays.kept_up, box, column, row);
     }
+    if (f.kept != nullptr) {
+      const uint32_t box = out.take();
+      fill(box, first);
+      out.send(arrays.kept, box, column, row);
+    }
+    const uint32_t box = out.take();
+#pragma unroll
+    for (int b = 0; b < BLOCKS; ++b) {
+      float z[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        z[i] = __fmul_rn(silu(acc[half][(first + b) * 8 + i]), acc[half][(first + b + GATES) * 8 + i]);
+      }
+      Box<T::BOX_COLUMNS>::put(box, b, z);
+    }
+    out.send(arrays.c, box, column, row);
   }
 }
 
@@ -432,8 +451,14 @@ __device__ __forceinline__ void product(
             continue;
           }
           if (T::PLAIN || (f.kind == STORE && f.bias == nullptr)) {
-            finish_plain<T>(out, arrays, acc, place);
+            finish_plain<T, false>(out, in, arrays, acc, f, place);
             continue;
+          }
+          if constexpr (!T::PLAIN && A_ALONG_K && B_ALONG_K) {
+            if (f.kind == STORE) {
+              finish_plain<T, true>(out, in, arrays, acc, f, place);
+              continue;
+            }
           }
         }
         if constexpr (!T::PLAIN) {
@@ -457,7 +482,7 @@ __device__ __forceinline__ void product(
 //                           columns stages cluster box boxes pair
 using Columns192 = Tile<192, 5, 2, 32, 3>;
 using Columns176 = Tile<176, 5, 2, 16, 6>;
-using Columns160 = Tile<160, 5, 2, 32, 4>;
+using Columns160 = Tile<160, 5, 2, 16, 6>;
 using Columns160Pair = Tile<160, 5, 2, 16, 6, true>;
 using Columns128 = Tile<128, 6, 2, 32, 4>;
 using Columns128Pair = Tile<128, 6, 2, 32, 3, true>;

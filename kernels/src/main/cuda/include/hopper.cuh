@@ -81,6 +81,11 @@ __device__ __forceinline__ void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;\n" ::"r"(id), "r"(threads) : "memory");
 }
 
+// Counts this warp at a named barrier for which others wait.
+__device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;\n" ::"r"(id), "r"(threads) : "memory");
+}
+
 // ---- clusters
 
 __device__ __forceinline__ uint32_t cluster_rank() {
@@ -382,14 +387,6 @@ __device__ __forceinline__ void wgmma(float (&d)[8], uint64_t a, uint64_t b) {
 }
 
 // ---- what attention needs beside products that only add
-
-// Writes of this thread to shared memory come before what asynchronous units do with it from here on.
-__device__ __forceinline__ void async_proxy_fence() { asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory"); }
-
-// Counts this warp at a named barrier for which others wait.
-__device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
-  asm volatile("bar.arrive %0, %1;\n" ::"r"(id), "r"(threads) : "memory");
-}
 
 // As named_barrier; whether any of the threads says yes.
 __device__ __forceinline__ bool named_barrier_any(int id, int threads, bool yes) {
