@@ -1,11 +1,11 @@
-// The matrix product of bf16 operands with fp32 sums on Hopper (sm_90a). hopper_turns.cuh has the main loop.
+// The matrix product of bf16 operands with fp32 sums on Hopper (sm_90a). hopper_product.cuh has the main loop.
 //
 // What an epilogue reads (residual, bias, scale) is fetched by TMA, and what it writes leaves by TMA from shared memory. All of it
 // happens while the other warpgroup's products run.
 
 #include "epilogue.cuh"
 #include "hopper.cuh"
-#include "hopper_turns.cuh"
+#include "hopper_product.cuh"
 #include "hopper_rows.cuh"
 #include "mma_sm80.cuh"
 
@@ -15,8 +15,8 @@ namespace {
 // A kernel's shared memory. Results leave in passes of BOX_COLUMNS columns; a warp has BOXES boxes, as many as the ring leaves
 // room for. Bias and scale of a tile's columns are kept for each warpgroup.
 template <int COLUMNS_, int STAGES_, int CLUSTER_, int BOX_COLUMNS_, int BOXES_, bool PAIR_ = false>
-struct Tile : Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_> {
-  using Base = Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_>;
+struct Tile : Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_, true> {
+  using Base = Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_, true>;
   static constexpr int BOX_COLUMNS = BOX_COLUMNS_, BOXES = BOXES_, BOX_BYTES = Box<BOX_COLUMNS>::BYTES;
   // The widest tile leaves registers for plain stores alone.
   static constexpr bool PLAIN = Base::COLUMNS >= 192;
@@ -419,7 +419,7 @@ __device__ __forceinline__ void product(
     // An epilogue that TMA serves: fp32 only as it is.
     const bool fast = vector && (!wide || (f.kind <= ACCUMULATE && f.bias == nullptr));
     Outbox<T::BOX_COLUMNS, T::BOXES> out(in.boxes());
-    Multiplier<S, A_ALONG_K, B_ALONG_K> multiply(stages, k);
+    TurnMultiplier<S, A_ALONG_K, B_ALONG_K> multiply(stages, k);
     bool turn = warp / 4 == 0, first = turn;
     while (tiles.next()) {
       if (!turn) {

@@ -1,8 +1,9 @@
-// The main loop of Hopper's large products: TMA fills a ring of stages in shared memory, warpgroups multiply by wgmma.
+// The main loop of Hopper's large products: TMA fills a ring of stages in shared memory, two warpgroups multiply by wgmma.
 //
 // A block is persistent: it computes one tile after another, in the order of an object `tiles` that it walks twice,
 // once in the thread that fetches and once in the threads that multiply. Two blocks below each other form a cluster:
-// each fetches half of the tile of B that both need and sends it to both.
+// each fetches half of the tile of B that both need and sends it to both. The warpgroups either share each tile, 64 rows each
+// (Multiplier), or take turns with whole tiles (TurnMultiplier).
 //
 // Every sum is one chain in the accumulator's registers: k goes up from 0 in steps of 16, filled up with zeros to a
 // multiple of 64. Tiles, stages, clusters and the order of tiles choose where and when it is computed, never its bits.
@@ -14,19 +15,22 @@
 
 namespace saccade {
 
-// A tile and the ring that feeds it. PAIR: half of the columns are the gate's, half the other product's.
-template <int COLUMNS_, int STAGES_, int CLUSTER_, bool PAIR_ = false> struct Shape {
-  static constexpr int GROUPS = 2;  // warpgroups that multiply, each 64 rows of the tile
+// A tile and the ring that feeds it. PAIR: half of the columns are the gate's, half the other product's. TURNS: a warpgroup
+// multiplies a tile alone, then the other one the next.
+template <int COLUMNS_, int STAGES_, int CLUSTER_, bool PAIR_ = false, bool TURNS_ = false> struct Shape {
+  static constexpr int GROUPS = 2;  // warpgroups that multiply
   static constexpr int WARPS = GROUPS * 4;
-  static constexpr int ROWS = 64 * GROUPS, COLUMNS = COLUMNS_;
+  static constexpr int ROWS = 128, COLUMNS = COLUMNS_;
   static constexpr int STAGES = STAGES_, CLUSTER = CLUSTER_;
   static constexpr bool PAIR = PAIR_;
+  static constexpr int GROUPS_OF_TILE = TURNS_ ? 1 : GROUPS;
+  static constexpr int HALVES = ROWS / 64 / GROUPS_OF_TILE;  // of the tile's rows, that a warpgroup has
   static constexpr int THREADS = 128 * (GROUPS + 1);
   static constexpr int C_COLUMNS = PAIR ? COLUMNS / 2 : COLUMNS;
   static constexpr int A_BYTES = ROWS * ROW_BYTES, B_BYTES = COLUMNS * ROW_BYTES;
   static constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
   static constexpr int RING_BYTES = STAGES * STAGE_BYTES;
-  static constexpr int SUMS = COLUMNS / 2;  // a thread's
+  static constexpr int SUMS = COLUMNS / 2;  // a thread's, of 64 rows
 };
 
 constexpr int MOST_SHARED_BYTES = 232448;  // of a block
@@ -45,7 +49,7 @@ template <typename S> struct Stages {
   __device__ __forceinline__ void init() const {
     for (int s = 0; s < S::STAGES; ++s) {
       barrier_init(full + s * 8, 1);
-      barrier_init(empty + s * 8, S::GROUPS * S::CLUSTER);
+      barrier_init(empty + s * 8, S::GROUPS_OF_TILE * S::CLUSTER);
     }
     barrier_init_fence();
   }
@@ -75,23 +79,23 @@ template <typename S> __device__ __forceinline__ int rank_of_cluster() {
 // a near-square of C, so that the second-level cache gives most of what they read.
 template <typename S> struct NearSquares {
   static constexpr int ROWS_OF_GROUP = 8;
-  int down, across, tile, tiles, rank;
+  int m, n;         // of C
+  int tile;         // or cluster of them
   int row, column;  // the tile's first, of C
+  bool last;        // no other tile comes
 
-  __device__ __forceinline__ NearSquares(int m, int n)
-      : down((m + S::ROWS * S::CLUSTER - 1) / (S::ROWS * S::CLUSTER)),
-        across((n + S::C_COLUMNS - 1) / S::C_COLUMNS),
-        tile(this_cluster<S>() - all_clusters<S>()),
-        tiles(down * across),
-        rank(rank_of_cluster<S>()) {}
+  __device__ __forceinline__ NearSquares(int m, int n) : m(m), n(n), tile(this_cluster<S>() - all_clusters<S>()) {}
 
-  // Goes to the block's next tile, if there is one.
+  // Goes to the block's next tile, if there is one. What can be computed again takes no registers from the sums.
   __device__ __forceinline__ bool next() {
+    const int down = (m + S::ROWS * S::CLUSTER - 1) / (S::ROWS * S::CLUSTER);
+    const int across = (n + S::C_COLUMNS - 1) / S::C_COLUMNS;
     tile += all_clusters<S>();
-    if (tile >= tiles) return false;
+    last = tile + all_clusters<S>() >= down * across;
+    if (tile >= down * across) return false;
     const int group = tile / (ROWS_OF_GROUP * across), in_group = tile % (ROWS_OF_GROUP * across);
     const int rows = min(ROWS_OF_GROUP, down - group * ROWS_OF_GROUP);
-    row = ((group * ROWS_OF_GROUP + in_group % rows) * S::CLUSTER + rank) * S::ROWS;
+    row = ((group * ROWS_OF_GROUP + in_group % rows) * S::CLUSTER + rank_of_cluster<S>()) * S::ROWS;
     column = in_group / rows * S::C_COLUMNS;
     return true;
   }
@@ -145,22 +149,23 @@ __device__ __forceinline__ void produce(
   }
 }
 
-// A warpgroup's side of the ring.
+// Says to all blocks that filled a stage that it may be filled again; a warpgroup that is done with it.
+template <typename S> __device__ __forceinline__ void release(const Stages<S>& stages, int stage) {
+  const int lane = threadIdx.x % 128;
+  if constexpr (S::CLUSTER == 1) {
+    if (lane == 0) barrier_arrive(stages.empty + stage * 8);
+  } else {
+    if (lane < S::CLUSTER) barrier_arrive(stages.empty + stage * 8, lane);
+  }
+}
+
+// A warpgroup's side of the ring, where two share a tile.
 template <typename S, bool A_ALONG_K, bool B_ALONG_K> struct Multiplier {
   const Stages<S>& stages;
   int group;  // of those that multiply
   Ring<S::STAGES> ring;
 
   __device__ __forceinline__ Multiplier(const Stages<S>& stages, int group) : stages(stages), group(group) {}
-
-  __device__ __forceinline__ void release(int stage) const {
-    const int lane = threadIdx.x % 128;
-    if constexpr (S::CLUSTER == 1) {
-      if (lane == 0) barrier_arrive(stages.empty + stage * 8);
-    } else {
-      if (lane < S::CLUSTER) barrier_arrive(stages.empty + stage * 8, lane);
-    }
-  }
 
   // Adds the products of the walk's next tile to the sums, k steps up from 0.
   __device__ __forceinline__ void operator()(float (&acc)[S::SUMS], int k) {
@@ -181,13 +186,64 @@ template <typename S, bool A_ALONG_K, bool B_ALONG_K> struct Multiplier {
       wgmma_commit();
       // The products of the stage before are done now: it may be filled again.
       wgmma_wait<1>();
-      if (last >= 0) release(last);
+      if (last >= 0) release(stages, last);
       last = ring.stage;
       ring.next();
     }
     wgmma_wait<0>();
     pin(acc);
-    if (last >= 0) release(last);
+    if (last >= 0) release(stages, last);
+  }
+};
+
+constexpr int TURNS = 4;  // named barriers: the first of the warpgroups' two
+
+// A warpgroup's side of the ring, where two take turns: while one multiplies, the other is at what comes before and after its own
+// tile's products, so that the tensor cores wait for neither.
+template <typename S, bool A_ALONG_K, bool B_ALONG_K> struct TurnMultiplier {
+  const Stages<S>& stages;
+  int k;
+  Ring<S::STAGES> ring;
+
+  __device__ __forceinline__ TurnMultiplier(const Stages<S>& stages, int k) : stages(stages), k(k) {}
+
+  // Leaves the walk's next tile to the other warpgroup.
+  __device__ __forceinline__ void skip() { ring.advance((k + DEPTH - 1) / DEPTH); }
+
+  // Adds the products of the walk's next tile to the sums, k steps up from 0. A barrier of the ring only tells one phase from
+  // the next, so a warpgroup looks at it when the other has seen all of the tile before: the tile's turn.
+  __device__ __forceinline__ void operator()(float (&acc)[S::HALVES][S::SUMS], bool first, bool last_tile) {
+    const int group = static_cast<int>(threadIdx.x) / 128 - 1;
+    if (!first) named_barrier(TURNS + group, 2 * 128);
+#pragma unroll
+    for (int h = 0; h < S::HALVES; ++h) pin(acc[h]);
+    int last = -1;
+#pragma unroll 1
+    for (int k0 = 0; k0 < k; k0 += DEPTH) {
+      const uint32_t a = stages.memory + ring.stage * S::STAGE_BYTES, b = a + S::A_BYTES;
+      const uint64_t from_a = matrix_descriptor(a, PANEL_BYTES), from_b = matrix_descriptor(b, PANEL_BYTES);
+      barrier_wait(stages.full + ring.stage * 8, ring.parity);
+      wgmma_fence();
+#pragma unroll
+      for (int step = 0; step < DEPTH / 16; ++step) {
+#pragma unroll
+        for (int h = 0; h < S::HALVES; ++h) {
+          wgmma<A_ALONG_K, B_ALONG_K>(acc[h], from_a + h * (PANEL_BYTES / 16) + step * DESCRIPTOR_STEP<A_ALONG_K>,
+                                      from_b + step * DESCRIPTOR_STEP<B_ALONG_K>);
+        }
+      }
+      wgmma_commit();
+      // The products of the stage before are done now: it may be filled again.
+      wgmma_wait<1>();
+      if (last >= 0) release(stages, last);
+      last = ring.stage;
+      ring.next();
+    }
+    if (!last_tile) named_barrier_arrive(TURNS + (group ^ 1), 2 * 128);
+    wgmma_wait<0>();
+#pragma unroll
+    for (int h = 0; h < S::HALVES; ++h) pin(acc[h]);
+    if (last >= 0) release(stages, last);
   }
 };
 
