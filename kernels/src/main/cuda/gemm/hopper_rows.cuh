@@ -21,7 +21,7 @@ __device__ __forceinline__ float2 widen_pair(uint32_t packed) {
 
 constexpr int WARP_ROWS = 16;
 
-// A box of 16 rows and COLUMNS elements of bf16 (or half as many of fp32), with the swizzle of its row's
+// A box of 16 rows and COLUMNS elements of bf16, with the swizzle of its row's
 // length: 128, 64 or 32 bytes.
 template <int COLUMNS> struct Box {
   static constexpr int PITCH = COLUMNS * 2, CHUNKS = PITCH / 16, BYTES = WARP_ROWS * PITCH;
@@ -53,16 +53,6 @@ template <int COLUMNS> struct Box {
       const float2 pair = widen_pair(packed[j]);
       z[j * 2] = pair.x;
       z[j * 2 + 1] = pair.y;
-    }
-  }
-
-  // The same without rounding, of COLUMNS / 2 columns of fp32.
-  __device__ static __forceinline__ void put_wide(uint32_t box, int block, const float (&z)[8]) {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {  // columns 8 (i / 2) on, rows 8 (i % 2) on
-      const uint32_t to = place(box, lane / 4 + i % 2 * 8, block * 4 + i / 2 * 2 + lane % 4 / 2) + lane % 2 * 8;
-      asm volatile("st.shared.v2.f32 [%0], {%1, %2};\n" ::"r"(to), "f"(z[i * 2]), "f"(z[i * 2 + 1]) : "memory");
     }
   }
 };
