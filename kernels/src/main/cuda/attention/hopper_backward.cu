@@ -26,6 +26,7 @@ constexpr int GROUP_THREADS = 128;
 constexpr int GROUPS = 2;
 constexpr int ROWS = GROUP_ROWS * GROUPS;
 constexpr int TILE = 64;        // rows that stream past together
+constexpr int REST = 16;        // and as many as are multiplied of a sequence's last tile, where that holds no more
 constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle; wider rows are several panels
 constexpr int STAYING_PANEL = ROWS * ROW_BYTES;
 constexpr int TILE_PANEL = TILE * ROW_BYTES;
@@ -39,9 +40,10 @@ constexpr int CONSUMER_REGISTERS = 240;
 // Named barriers: each warpgroup's own.
 constexpr int OWN = 1;
 
-// 64 x 64 numbers of a warpgroup, element i as wgmma leaves it, and rounded: the left operands of four steps.
-using Scores = float[GROUP_ROWS * TILE / GROUP_THREADS];
-using Operand = uint32_t[GROUP_ROWS * TILE / GROUP_THREADS / 2];
+// 64 x COLUMNS numbers of a warpgroup, element i as wgmma leaves it, and rounded: left operands of the steps of 16 that
+// follow.
+template <int COLUMNS> using Scores = float[GROUP_ROWS * COLUMNS / GROUP_THREADS];
+template <int COLUMNS> using Operand = uint32_t[GROUP_ROWS * COLUMNS / GROUP_THREADS / 2];
 
 // The sequence of an item, the first of its rows that stay, and the head that those belong to.
 struct Job {
@@ -201,8 +203,8 @@ template <typename S> struct Shared {
 
   __device__ __forceinline__ void load(uint32_t place) { descriptor = matrix_descriptor(place, STAYING_PANEL); }
 
-  // result = these rows times those of a tile; the products are only started.
-  __device__ __forceinline__ void start(Scores& result, uint64_t tile) const {
+  // result = these rows times the first of a tile; the products are only started.
+  template <int N> __device__ __forceinline__ void start(float (&result)[N], uint64_t tile) const {
     wgmma_first<true, true>(result, descriptor, tile);
 #pragma unroll
     for (int step = 1; step < S::STEPS; step++) {
@@ -229,7 +231,7 @@ template <typename S> struct Held {
     }
   }
 
-  __device__ __forceinline__ void start(Scores& result, uint64_t tile) const {
+  template <int N> __device__ __forceinline__ void start(float (&result)[N], uint64_t tile) const {
     wgmma_first<true>(result, rows, tile);
 #pragma unroll
     for (int step = 1; step < S::STEPS; step++) {
@@ -239,21 +241,17 @@ template <typename S> struct Held {
   }
 };
 
-// sum += what is rounded in `left` times the rows of a tile; the products are only started.
-template <int WIDTH>
-__device__ __forceinline__ void start_sum(float (&sum)[WIDTH / 2], const Operand& left, uint64_t tile) {
+// sum += what is rounded in `left` times the first rows of a tile; the products are only started.
+template <int N, int M>
+__device__ __forceinline__ void start_sum(float (&sum)[M], const uint32_t (&left)[N], uint64_t tile) {
 #pragma unroll
-  for (int step = 0; step < TILE / 16; step++) {
-    wgmma<false>(sum, left + 4 * step, tile + step * DESCRIPTOR_STEP<false>);
-  }
+  for (int step = 0; step < N / 4; step++) wgmma<false>(sum, left + 4 * step, tile + step * DESCRIPTOR_STEP<false>);
 }
 
 // As scores lie they are a product's left operand.
-__device__ __forceinline__ void round_operand(Operand& operand, const Scores& score) {
+template <int N> __device__ __forceinline__ void round_operand(uint32_t (&operand)[N], const float (&score)[2 * N]) {
 #pragma unroll
-  for (int i = 0; i < GROUP_ROWS * TILE / GROUP_THREADS / 2; i++) {
-    operand[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
-  }
+  for (int i = 0; i < N; i++) operand[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
   pin(operand);
 }
 
@@ -261,10 +259,10 @@ __device__ __forceinline__ float slope_of(float weight, float product, float con
   return __fmul_rn(weight, __fsub_rn(product, constant));
 }
 
-// Rows of a tile from `left` on belong to another sequence or to nobody: they become 0, whatever they were multiplied
-// with. Called by all threads of a warpgroup.
-template <typename S> __device__ __forceinline__ void clear_rows(uint32_t stage, int left) {
-  for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < TILE_PANEL; i += GROUP_THREADS * 16) {
+// The rows of a tile's first COLUMNS from `left` on belong to another sequence or to nobody: they become 0, whatever they
+// were multiplied with. Called by all threads of a warpgroup.
+template <typename S, int COLUMNS> __device__ __forceinline__ void clear_rows(uint32_t stage, int left) {
+  for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < COLUMNS * ROW_BYTES; i += GROUP_THREADS * 16) {
 #pragma unroll
     for (int panel = 0; panel < 2 * S::PANELS; panel++) {
       store_shared(stage + panel * TILE_PANEL + i, make_uint4(0, 0, 0, 0));
@@ -317,8 +315,7 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
 
   Ring<2> slot;
   Ring<S::STAGES> at;
-  Scores score, slope;
-  Operand weights, slopes;
+  Operand<TILE> slopes;
   float keySum[S::WIDTH / 2], valueSum[S::WIDTH / 2];
   Staying keys, values;
   for (Items order; order.item < items; order.next()) {
@@ -330,6 +327,86 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
     const auto warp_first = [&] { return group_first() + 16 * warp; };
     const auto first_tile = [&] {
       return group_first() < job.keyLength ? job.first_query_tile(group_first(), causal) : job.query_tiles();
+    };
+    // A tile whose first COLUMNS queries are all that it has, `end` of them: weights, slopes, and what they add. The last
+    // products are only started; what they read stays in `slopes`, as it does in `before` for those of the tile before,
+    // which still holds its stage if `follows`.
+    const auto take = [&]<int COLUMNS>(int tile, int end, bool follows, Operand<TILE>& before,
+                                       Operand<COLUMNS>& slopes) {
+      const uint32_t queries = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES);
+      const uint32_t upstream = queries + S::TILE_BYTES;
+      const uint32_t statistics = base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS;
+      if (end < COLUMNS) {
+        clear_rows<S, COLUMNS>(queries, end);
+        const int query = threadIdx.x % GROUP_THREADS;
+        if (query >= end && query < COLUMNS) {
+          store_shared(statistics + 4 * query, 0u);
+          store_shared(statistics + 4 * (TILE + query), 0u);
+        }
+        asynchronous_fence();
+        named_barrier(OWN + warpgroup, GROUP_THREADS);
+      }
+      Scores<COLUMNS> score, slope;
+      Operand<COLUMNS> weights;
+      wgmma_fence();
+      keys.start(score, matrix_descriptor(queries, TILE_PANEL));
+      wgmma_commit();
+      values.start(slope, matrix_descriptor(upstream, TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(score);
+      pin(keySum);
+      pin(before);
+      if (follows) release(barriers.empty(at.previous()));
+
+      // The first query that sees all keys of this warp is still ahead.
+      if (causal && tile * TILE < warp_first() + 15 - job.offset()) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int unseen = warp_first() + 8 * half + lane / 4 - job.offset() - tile * TILE - column;
+#pragma unroll
+          for (int n = 0; n < COLUMNS / 8; n++) {
+            if (8 * n < unseen) score[4 * n + 2 * half] = -INFINITY;
+            if (8 * n + 1 < unseen) score[4 * n + 2 * half + 1] = -INFINITY;
+          }
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < COLUMNS / 8; n++) {
+        const float2 lse = load_shared_pair(statistics + 4 * (8 * n + column));
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          score[4 * n + 2 * half] = weight(score[4 * n + 2 * half], scaleLog2, lse.x);
+          score[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
+        }
+      }
+      round_operand(weights, score);
+      pin(valueSum);
+      wgmma_fence();
+      start_sum(valueSum, weights, matrix_descriptor(upstream, TILE_PANEL));
+      wgmma_commit();
+
+      wgmma_wait<1>();
+      pin(slope);
+#pragma unroll
+      for (int n = 0; n < COLUMNS / 8; n++) {
+        const float2 constant = load_shared_pair(statistics + 4 * (TILE + 8 * n + column));
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          float& even = slope[4 * n + 2 * half];
+          float& odd = slope[4 * n + 2 * half + 1];
+          even = slope_of(score[4 * n + 2 * half], even, constant.x);
+          odd = slope_of(score[4 * n + 2 * half + 1], odd, constant.y);
+        }
+      }
+      round_operand(slopes, slope);
+      wgmma_fence();
+      start_sum(keySum, slopes, matrix_descriptor(queries, TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(valueSum);
+      pin(weights);
+      at.next();
     };
     keys.load(place);
     values.load(place + S::STAYING);
@@ -347,89 +424,25 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
         release(barriers.empty(at.stage));
         at.next();
       }
-      bool first = true;
+      const int whole = job.queryLength - REST;  // tiles that begin before it are taken as a whole
+      int tile = first_tile();
 #pragma unroll 1
-      for (int tile = first_tile(); tile < job.query_tiles(); tile++) {
+      for (bool follows = false; tile * TILE < whole; tile++, follows = true) {
         barrier_wait(barriers.full(at.stage), at.parity);
-        const uint32_t queries = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES);
-        const uint32_t upstream = queries + S::TILE_BYTES;
-        const uint32_t statistics = base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS;
-        const int left = job.queryLength - tile * TILE;
-        if (left < TILE) {
-          clear_rows<S>(queries, left);
-          const int query = threadIdx.x % GROUP_THREADS;
-          if (query >= left && query < TILE) {
-            store_shared(statistics + 4 * query, 0u);
-            store_shared(statistics + 4 * (TILE + query), 0u);
-          }
-          asynchronous_fence();
-          named_barrier(OWN + warpgroup, GROUP_THREADS);
-        }
-        wgmma_fence();
-        keys.start(score, matrix_descriptor(queries, TILE_PANEL));
-        wgmma_commit();
-        values.start(slope, matrix_descriptor(upstream, TILE_PANEL));
-        wgmma_commit();
-        wgmma_wait<1>();
-        pin(score);
-        pin(keySum);
-        pin(slopes);
-        if (!first) release(barriers.empty(at.previous()));
-        first = false;
-
-        // The first query that sees all keys of this warp is still ahead.
-        if (causal && tile * TILE < warp_first() + 15 - job.offset()) {
-#pragma unroll
-          for (int half = 0; half < 2; half++) {
-            const int unseen = warp_first() + 8 * half + lane / 4 - job.offset() - tile * TILE - column;
-#pragma unroll
-            for (int n = 0; n < TILE / 8; n++) {
-              if (8 * n < unseen) score[4 * n + 2 * half] = -INFINITY;
-              if (8 * n + 1 < unseen) score[4 * n + 2 * half + 1] = -INFINITY;
-            }
-          }
-        }
-#pragma unroll
-        for (int n = 0; n < TILE / 8; n++) {
-          const float2 lse = load_shared_pair(statistics + 4 * (8 * n + column));
-#pragma unroll
-          for (int half = 0; half < 2; half++) {
-            score[4 * n + 2 * half] = weight(score[4 * n + 2 * half], scaleLog2, lse.x);
-            score[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
-          }
-        }
-        round_operand(weights, score);
-        pin(valueSum);
-        wgmma_fence();
-        start_sum<S::WIDTH>(valueSum, weights, matrix_descriptor(upstream, TILE_PANEL));
-        wgmma_commit();
-
-        wgmma_wait<1>();
-        pin(slope);
-#pragma unroll
-        for (int n = 0; n < TILE / 8; n++) {
-          const float2 constant = load_shared_pair(statistics + 4 * (TILE + 8 * n + column));
-#pragma unroll
-          for (int half = 0; half < 2; half++) {
-            float& even = slope[4 * n + 2 * half];
-            float& odd = slope[4 * n + 2 * half + 1];
-            even = slope_of(score[4 * n + 2 * half], even, constant.x);
-            odd = slope_of(score[4 * n + 2 * half + 1], odd, constant.y);
-          }
-        }
-        round_operand(slopes, slope);
-        wgmma_fence();
-        start_sum<S::WIDTH>(keySum, slopes, matrix_descriptor(queries, TILE_PANEL));
-        wgmma_commit();
-        wgmma_wait<1>();
-        pin(valueSum);
-        pin(weights);
-        at.next();
+        take.template operator()<TILE>(tile, job.queryLength - tile * TILE, follows, slopes, slopes);
+      }
+      if (tile < job.query_tiles()) {
+        barrier_wait(barriers.full(at.stage), at.parity);
+        Operand<REST> rest;
+        take.template operator()<REST>(tile, job.queryLength - tile * TILE, tile > first_tile(), slopes, rest);
+        wgmma_wait<0>();
+        pin(rest);
+        tile++;
       }
       wgmma_wait<0>();
       pin(keySum);
       pin(slopes);
-      if (!first) release(barriers.empty(at.previous()));
+      if (tile > first_tile()) release(barriers.empty(at.previous()));
     }
     named_barrier(OWN + warpgroup, GROUP_THREADS);  // no warp's products read the keys' place any more
 
@@ -459,8 +472,7 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
 
   Ring<2> slot;
   Ring<S::STAGES> at;
-  Scores score, slope;
-  Operand slopes;
+  Operand<TILE> slopes;
   float sum[S::WIDTH / 2];
   Held<S> queries, upstream;
   for (Items order; order.item < items; order.next()) {
@@ -483,17 +495,16 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
 #pragma unroll
     for (int i = 0; i < S::WIDTH / 2; i++) sum[i] = 0.f;
 
-    uint32_t held = 0;
-#pragma unroll 1
-    for (int tile = 0; tile < mine; tile++) {
+    // As in sum_over_queries, a tile whose first COLUMNS keys are all that it has.
+    const auto take = [&]<int COLUMNS>(int tile, int end, Operand<TILE>& before, Operand<COLUMNS>& slopes) {
       barrier_wait(barriers.full(at.stage), at.parity);
       const uint32_t keys = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES);
-      const int left = job.keyLength - tile * TILE;
-      if (left < TILE) {
-        clear_rows<S>(keys, left);
+      if (end < COLUMNS) {
+        clear_rows<S, COLUMNS>(keys, end);
         asynchronous_fence();
         named_barrier(OWN + warpgroup, GROUP_THREADS);
       }
+      Scores<COLUMNS> score, slope;
       wgmma_fence();
       queries.start(score, matrix_descriptor(keys, TILE_PANEL));
       wgmma_commit();
@@ -502,41 +513,50 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
       wgmma_wait<1>();
       pin(score);
       pin(sum);
-      pin(slopes);
-      if (held != 0) release(held);
+      pin(before);
+      if (tile > 0) release(barriers.empty(at.previous()));
 
-      if ((tile + 1) * TILE > unmasked) {
+      if (tile * TILE + COLUMNS > unmasked) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           const int row = warpFirst + 8 * half + lane / 4;
           const int seen = job.visible(row, causal) - tile * TILE - 2 * (lane & 3);
 #pragma unroll
-          for (int n = 0; n < TILE / 8; n++) {
+          for (int n = 0; n < COLUMNS / 8; n++) {
             if (8 * n >= seen) score[4 * n + 2 * half] = -INFINITY;
             if (8 * n + 1 >= seen) score[4 * n + 2 * half + 1] = -INFINITY;
           }
         }
       }
 #pragma unroll
-      for (int i = 0; i < GROUP_ROWS * TILE / GROUP_THREADS; i++) score[i] = weight(score[i], scaleLog2, lse[i / 2 % 2]);
+      for (int i = 0; i < COLUMNS / 2; i++) score[i] = weight(score[i], scaleLog2, lse[i / 2 % 2]);
       pin(score);  // before the wait, not after it
       wgmma_wait<0>();
       pin(slope);
 #pragma unroll
-      for (int i = 0; i < GROUP_ROWS * TILE / GROUP_THREADS; i++) {
-        slope[i] = slope_of(score[i], slope[i], constant[i / 2 % 2]);
-      }
+      for (int i = 0; i < COLUMNS / 2; i++) slope[i] = slope_of(score[i], slope[i], constant[i / 2 % 2]);
       round_operand(slopes, slope);
       wgmma_fence();
-      start_sum<S::WIDTH>(sum, slopes, matrix_descriptor(keys, TILE_PANEL));
+      start_sum(sum, slopes, matrix_descriptor(keys, TILE_PANEL));
       wgmma_commit();
-      held = barriers.empty(at.stage);
       at.next();
+    };
+    const int whole = job.keyLength - REST;  // tiles that begin before it are taken as a whole
+    int tile = 0;
+#pragma unroll 1
+    for (; tile < mine && tile * TILE < whole; tile++) {
+      take.template operator()<TILE>(tile, job.keyLength - tile * TILE, slopes, slopes);
+    }
+    if (tile < mine) {
+      Operand<REST> rest;
+      take.template operator()<REST>(tile, job.keyLength - tile * TILE, slopes, rest);
+      wgmma_wait<0>();
+      pin(rest);
     }
     wgmma_wait<0>();
     pin(sum);
     pin(slopes);
-    if (held != 0) release(held);
+    if (mine > 0) release(barriers.empty(at.previous()));
     // Tiles that only the other warpgroup looks at; see above.
     for (int tile = mine; tile < all; tile++) {
       barrier_wait(barriers.full(at.stage), at.parity);
