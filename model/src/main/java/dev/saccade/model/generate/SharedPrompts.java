@@ -17,6 +17,8 @@ record SharedPrompts(int[] start, int[] pages) {
     /// Reading so many bytes costs a GPU a few launches' time.
     private static final long CUDA_LEAST_BYTES = 16L << 20;
 
+    /// Groups the rows of a step.
+    ///
     /// @param owners for each row a number that rows of the same prompt have in common
     /// @param wholePages for each row the pages that all rows of its prompt have
     /// @param bytesPerPage keys and values of a page in one layer
