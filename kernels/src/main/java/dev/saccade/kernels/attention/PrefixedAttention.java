@@ -13,8 +13,8 @@ import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 
-/// Attention of sequences whose keys are two ranges: first a prefix, which others may have, too, and
-/// which lies in memory once, then keys of their own. So a prompt is computed once in training,
+/// Attention of sequences whose keys are two ranges: first a prefix, which others may have, too,
+/// and which lies in memory once, then keys of their own. So a prompt is computed once in training,
 /// however many answers to it there are: the prompt is a sequence without a prefix, and each answer
 /// one whose prefix is the prompt's keys.
 ///
@@ -32,11 +32,21 @@ public final class PrefixedAttention {
 
     /// Where sequences lie.
     ///
-    /// @param own their queries and own keys. When causal, a query sees the whole prefix and the own
-    ///   keys up to its own position
+    /// @param own their queries and own keys. When causal, a query sees the whole prefix and the
+    ///   own keys up to its own position
     /// @param prefixStart each one's first row of its prefix in k and v
     /// @param prefixLength how many keys that has; 0 for none
-    public record Prefixed(Sequences own, int[] prefixStart, int[] prefixLength) {}
+    public record Prefixed(Sequences own, int[] prefixStart, int[] prefixLength) {
+
+        /// Rows of k, v that the call covers: the largest end of a range of keys.
+        public int keyRows() {
+            int rows = own.keyRows();
+            for (int s = 0; s < prefixStart.length; s++) {
+                rows = Math.max(rows, prefixStart[s] + prefixLength[s]);
+            }
+            return rows;
+        }
+    }
 
     /// Sequences without a prefix as they are; the others with their keys side by side.
     ///
@@ -67,8 +77,7 @@ public final class PrefixedAttention {
 
     /// Forward. q and o are [queryRows, heads*headDim], k and v [keyRows, kvHeads*headDim] with the
     /// rows of all ranges, lse [queryRows, heads] F32.
-    public void forward(
-            Shape shape, Prefixed sequences, Span q, Span k, Span v, Span o, Span lse) {
+    public void forward(Shape shape, Prefixed sequences, Span q, Span k, Span v, Span o, Span lse) {
         Sides sides = sides(sequences);
         if (sides.plain.count() > 0) {
             attention.forward(shape, sides.plain, q, k, v, o, lse);
@@ -83,9 +92,9 @@ public final class PrefixedAttention {
         }
     }
 
-    /// Backward from dO, with o and lse as the forward pass left them. dq is written for the rows of
-    /// the sequences. All rows of dk and dv are written: those of no sequence become 0. The own keys
-    /// of different sequences may not overlap.
+    /// Backward from dO, with o and lse as the forward pass left them. dq is written for the rows
+    /// of the sequences. All rows of dk and dv are written: those of no sequence become 0. The own
+    /// keys of different sequences may not overlap.
     public void backward(
             Shape shape,
             Prefixed sequences,

@@ -42,8 +42,7 @@ class PrefixedAttentionContractTest {
                 prefixLength[s] = LENGTH[PROMPT_OF[s]];
             }
         }
-        return new Prefixed(
-                new Sequences(START, LENGTH, START, LENGTH), prefixStart, prefixLength);
+        return new Prefixed(new Sequences(START, LENGTH, START, LENGTH), prefixStart, prefixLength);
     }
 
     /// The row in k and v of each key of a sequence.
@@ -53,10 +52,7 @@ class PrefixedAttentionContractTest {
         int[] rows = new int[prefix + LENGTH[sequence]];
         Arrays.setAll(
                 rows,
-                i ->
-                        i < prefix
-                                ? all.prefixStart()[sequence] + i
-                                : START[sequence] + i - prefix);
+                i -> i < prefix ? all.prefixStart()[sequence] + i : START[sequence] + i - prefix);
         return rows;
     }
 
@@ -93,7 +89,8 @@ class PrefixedAttentionContractTest {
             for (float[] values : new float[][] {in.q, in.k, in.v, in.dO}) {
                 for (int row = 0; row < ROWS; row++) {
                     if (!used[row]) {
-                        Arrays.fill(values, row * width(values), (row + 1) * width(values), Float.NaN);
+                        Arrays.fill(
+                                values, row * width(values), (row + 1) * width(values), Float.NaN);
                     }
                 }
             }
@@ -235,8 +232,7 @@ class PrefixedAttentionContractTest {
     }
 
     /// @param dtype to which each part is rounded before it is added; null for not at all
-    private static void add(
-            double[] sums, double[] parts, int[] rows, @Nullable DType dtype) {
+    private static void add(double[] sums, double[] parts, int[] rows, @Nullable DType dtype) {
         int width = sums.length / ROWS;
         for (int i = 0; i < parts.length; i++) {
             double part = dtype == null ? parts[i] : Buffers.rounded(dtype, (float) parts[i]);
