@@ -6,6 +6,7 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.attention.PrefixedAttention;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -257,6 +258,23 @@ public final class Tape implements AutoCloseable {
     /// @return the shape of q
     public Tensor attention(
             Tensor q, Tensor k, Tensor v, Attention.Shape shape, Attention.Sequences sequences) {
+        return AttentionOperations.attention(this, q, k, v, shape, sequences);
+    }
+
+    /// Attention over packed sequences, some of which have a prefix in common
+    /// ([PrefixedAttention]). Rows that no sequence covers give 0. When recording, own keys of
+    /// different sequences may not overlap.
+    ///
+    /// @param q [.., heads * headDim]
+    /// @param k [.., kvHeads * headDim]
+    /// @param v as k
+    /// @return the shape of q
+    public Tensor attention(
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Attention.Shape shape,
+            PrefixedAttention.Prefixed sequences) {
         return AttentionOperations.attention(this, q, k, v, shape, sequences);
     }
 

@@ -143,9 +143,8 @@ final class LanguageLayer {
                         .attention()
                         .decode(
                                 context.attention(),
-                                queries.rows(),
-                                inputs.keyStart().span(),
-                                inputs.keyLength().span(),
+                                inputs.pages(),
+                                inputs.prefixes(),
                                 queries.span(),
                                 cache.keys(context.layer()),
                                 cache.values(context.layer()),
