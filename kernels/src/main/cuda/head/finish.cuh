@@ -167,6 +167,25 @@ __device__ __forceinline__ void select(float (&x)[2][8], const float (&acc)[LENG
   }
 }
 
+// Says of most words that they cannot be drawn, before their noise is made of their random bits: its logarithms are most of
+// a draw's instructions.
+//
+// Noise is at most -log(u), for u the random bits as a number (philox.cuh). So a word has a score of at least b only where
+// u <= e^(z - b). 2^-23 times the upper 23 bits is not larger than u. The exponent is off by no more than 2^-20 (|z| + |b|), and
+// z is about b wherever it matters: 2^-18 |b| and 1/100 more than cover that, the power's 2 ulp and what the noise's polynomials
+// are off by. So a word that could be drawn is never turned away. NaN and infinity turn nobody away.
+struct Threshold {
+  float offset;
+
+  __device__ __forceinline__ explicit Threshold(float b)
+      : offset(__fmul_rn(__fsub_rn(__fmaf_rn(fabsf(b), 0x1p-18f, 0.01f), b), 0x1.715476p0f)) {}
+
+  __device__ __forceinline__ bool turns_away(uint32_t bits, float x, float scale) const {
+    const float u_plus_one = __uint_as_float(0x3f800000u | bits >> 9);
+    return u_plus_one > __fadd_rn(exp2_approximate(__fmaf_rn(x, scale, offset)), 1.0f);
+  }
+};
+
 // The word with the largest score so far, and its logit.
 struct Winner {
   float score;
@@ -177,6 +196,7 @@ struct Winner {
 // What draws: the rule of sampling/portable.cu, without cuts.
 struct DrawRule {
   float inverse;
+  float scale;  // to an exponent of 2
   int noisy;
   const long long* keys;
   const int* positions;
@@ -200,9 +220,13 @@ template <typename Flags> struct Drawing {
   Winner winner[2];
   long long key[2];
   int position[2];
+  int known_row = -1;  // whose parts before this one had words with scores of
+  float known[2];
 
   __device__ __forceinline__ void begin(int row) {
     forced.begin(row, parts.rows);
+    if (row != known_row) known[0] = known[1] = NONE;
+    known_row = row;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const bool exists = row + 8 * h < parts.rows;
@@ -225,13 +249,14 @@ template <typename Flags> struct Drawing {
       float x[2][8];
       select(x, acc, block);
 #pragma unroll
-      for (int h = 0; h < 2; ++h) compete(winner[h], x[h], key[h], position[h], word + block * 32);
+      for (int h = 0; h < 2; ++h) compete(winner[h], known[h], x[h], key[h], position[h], word + block * 32);
     }
   }
 
   // Lets a thread's 8 words of the 32 from `first` on compete: 8 j + 2 q + i for j = 0 ... 3. The outputs 0 and 1 of counter
   // q of the 8 are the noise of those of j = 0, 2 and 3 of j = 2; of counter 4 + q of j = 1 and j = 3.
-  __device__ __forceinline__ void compete(Winner& best, const float (&x)[8], long long from, int at, int first) const {
+  __device__ __forceinline__ void compete(
+      Winner& best, float least, const float (&x)[8], long long from, int at, int first) const {
     const int lane = threadIdx.x % 4;
     const uint32_t low = static_cast<uint32_t>(from), high = static_cast<uint32_t>(from >> 32);
     const uint32_t counter = first / 4 + lane, place = at;
@@ -239,6 +264,11 @@ template <typename Flags> struct Drawing {
     if (rule.noisy) {
       const uint4 even = philox(low, high, counter, place), odd = philox(low, high, counter + 4, place);
       const uint32_t random[8] = {even.x, even.y, odd.x, odd.y, even.z, even.w, odd.z, odd.w};
+      const Threshold threshold(fmaxf(best.score, least));
+      bool all = true;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) all &= threshold.turns_away(random[i], x[i], rule.scale);
+      if (all) return;
 #pragma unroll
       for (int i = 0; i < 8; ++i) noise[i] = gumbel(random[i]);
     }
@@ -251,9 +281,12 @@ template <typename Flags> struct Drawing {
     }
   }
 
-  __device__ __forceinline__ void end(int row, int word) const {
+  __device__ __forceinline__ void end(int row, int word) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
+      known[h] = fmaxf(known[h], winner[h].score);
+#pragma unroll
+      for (int lanes = 1; lanes < 4; lanes *= 2) known[h] = fmaxf(known[h], __shfl_xor_sync(0xffffffffu, known[h], lanes));
       Entry entry = winner[h].word < 0 ? 0 : make_entry(winner[h].score, winner[h].word);
       float logit = winner[h].logit;
 #pragma unroll

@@ -123,19 +123,21 @@ __device__ __forceinline__ void product(
   } else {
     registers_up<232>();
     const int group = threadIdx.x / 128 - 1;
-    const int own_row = (threadIdx.x / 32 - 4) * 16 + threadIdx.x % 32 / 4;
+    const int warp = static_cast<int>(threadIdx.x) / 32 - 4;
+    const int own_row = warp * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
     Multiplier<Tile, true, true> multiply(stages, group);
     const Token token(group);
     while (walk.next()) {
       const int row = walk.row + own_row;
-      if (walk.begins_unit()) finish.begin(row);
+      const bool exists = walk.row + warp * 16 < walk.rows;  // a row of the warp
+      if (exists && walk.begins_unit()) finish.begin(row);
       float acc[LENGTH] = {};
       multiply(acc, width);
       token.take();
-      finish.tile(acc, row, walk.word);
+      if (exists) finish.tile(acc, row, walk.word);
       __syncwarp();
       token.give(walk.is_last());
-      if (walk.ends_unit()) finish.end(row, walk.begin);
+      if (exists && walk.ends_unit()) finish.end(row, walk.begin);
     }
   }
   join<Tile>();
@@ -287,7 +289,7 @@ extern "C" __global__ void __launch_bounds__(saccade::Tile::THREADS, 1) head_dra
   finish.withholds = withheld != nullptr;
   finish.forced.targets = forced;
   finish.forced.logits = forced_logits;
-  finish.rule = {draw_inverse, noisy, keys, positions};
+  finish.rule = {draw_inverse, saccade::exponent_scale(draw_inverse), noisy, keys, positions};
   finish.to_sums = sums;
   finish.to_entries = entries;
   finish.to_logits = logits;

@@ -137,7 +137,7 @@ extern "C" __global__ void __launch_bounds__(saccade::FewTile::THREADS, 1) head_
   finish.withholds = withheld != nullptr;
   finish.forced.targets = forced;
   finish.forced.logits = forced_logits;
-  finish.rule = {draw_inverse, noisy, keys, positions};
+  finish.rule = {draw_inverse, saccade::exponent_scale(draw_inverse), noisy, keys, positions};
   finish.to_sums = sums;
   finish.to_entries = entries;
   finish.to_logits = logits;

@@ -804,14 +804,32 @@ class HeadContractTest {
         assertRefused(target, batch, rule, IllegalArgumentException.class, "temperature 0.5");
     }
 
+    private static Function<Device, Head> withClusters(int most) {
+        assumeTrue(HopperHead.runsOn(Target.sharedCuda()), "no Hopper");
+        return device -> new HopperHead((CudaDevice) device, ChunkedHead.of(device), most);
+    }
+
+    /// Words are turned away by what their row's earlier tiles had: many tiles to a block, at
+    /// temperatures that make rows peaked and flat.
+    @Test
+    void wordsTurnedAwayAreNotThoseDrawn() {
+        Function<Device, Head> two = withClusters(2);
+        for (int rows : new int[] {1, 64, 65, 300}) {
+            for (float temperature : new float[] {0.02f, 1, 20}) {
+                Batch batch = Batch.random(Target.CUDA_BF16, rows, 64, 20_011, temperature);
+                Rule rule = Rule.of(new Sampling.Options(temperature, 0, 1));
+                fusedDraw(batch, rule, PLENTY, 0, two).equals(storedDraw(batch, rule));
+                Rule meddled = rule.meddled(batch);
+                fusedDraw(batch, meddled, PLENTY, 0, two).equals(storedDraw(batch, meddled));
+            }
+        }
+    }
+
     /// Small enough for compute-sanitizer's racecheck, and through every part of the kernels: one
     /// block or cluster takes several tiles, the last of them in part, with both of its warpgroups.
     @Test
     void oneClusterTakesManyTiles() {
-        CudaDevice cuda = Target.sharedCuda();
-        assumeTrue(HopperHead.runsOn(cuda), "no Hopper");
-        Function<Device, Head> one =
-                device -> new HopperHead((CudaDevice) device, ChunkedHead.of(device), 1);
+        Function<Device, Head> one = withClusters(1);
         for (int rows : new int[] {20, 130}) {
             Batch batch = Batch.random(Target.CUDA_BF16, rows, 136, 1301, 0.9f);
             fused(batch, PLENTY, one).equals(stored(batch));
