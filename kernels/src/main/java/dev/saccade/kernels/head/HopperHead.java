@@ -322,7 +322,7 @@ final class HopperHead implements Head {
         long target = input.targets().require("targets", DType.I32, rows);
         long bans = address("banned", input.banned(), DType.U8, vocab);
         float inverse = 1f / input.temperature();
-        int chunk = wordsAtOnce(rows, vocab, input.scratchBytes());
+        int chunk = wordsAtOnce(rows, vocab, clusters, input.scratchBytes());
         try (DeviceBuffer rowFactors = cuda.allocate((long) PART_BYTES * rows);
                 DeviceBuffer bits = packed(vocab, bans);
                 DeviceBuffer dLogits = cuda.allocate((long) BYTES * rows * chunk)) {
@@ -386,7 +386,7 @@ final class HopperHead implements Head {
     /// How many words' gradients are held at once: where there is room, so many blocks that all
     /// clusters have the same number of tiles, in the product that makes them and in the one that
     /// takes them to dW.
-    private int wordsAtOnce(int rows, int vocab, long bytes) {
+    static int wordsAtOnce(int rows, int vocab, int clusters, long bytes) {
         long most = bytes / ((long) BYTES * rows);
         long round = (long) clusters * BLOCK;
         if (most >= round && most < vocab) {

@@ -804,6 +804,51 @@ class HeadContractTest {
         assertRefused(target, batch, rule, IllegalArgumentException.class, "temperature 0.5");
     }
 
+    /// On Hopper, what 8192 rows of Qwen2's vocabulary take beside operands and results: forward
+    /// less than 64 MiB, and with a training step's scratch less than 0.75 GiB backward at a width
+    /// of 5120, whose sums of dHidden are counted in.
+    @Test
+    void memoryBesideOperandsIsBounded() {
+        assumeTrue(HopperHead.runsOn(Target.sharedCuda()), "no Hopper");
+        int rows = 8192;
+        int width = 64;
+        long scratch = 528L << 20;
+        Batch batch = Batch.random(Target.CUDA_BF16, rows, width, 151_674, 1);
+        try (Buffers buffers = Target.CUDA_BF16.openAlone()) {
+            CudaDevice cuda = (CudaDevice) buffers.device();
+            Operands operands = batch.open(buffers, scratch);
+            Entropy.Results results = Entropy.Results.of(
+                    buffers.poison(rows), buffers.poison(rows), buffers.poison(rows));
+            Span up = buffers.of(up(batch, 5));
+            Span dHidden = buffers.poison(DType.BF16, rows * width);
+            Span dWeight = buffers.poison(batch.vocab * width);
+            Head head = Head.on(cuda);
+            long before = cuda.memory().usedBytes();
+            head.forward(operands.input, results);
+            assertThat(cuda.memory().peakBytes() - before).isLessThan(64L << 20);
+            head.backward(
+                    operands.input,
+                    results.logProb(),
+                    present(results.entropy()),
+                    present(results.lse()),
+                    up,
+                    up,
+                    dHidden,
+                    dWeight);
+            long wider = (5120L - width) * Float.BYTES * rows;
+            assertThat(cuda.memory().peakBytes() - before + wider).isLessThan(768L << 20);
+        }
+    }
+
+    @Test
+    void chunksOfWordsFillRoundsOfClusters() {
+        int rounds = HopperHead.wordsAtOnce(8192, 151_674, 66, 528L << 20);
+        assertThat(rounds).isEqualTo(2 * 66 * 256);
+        assertThat(HopperHead.wordsAtOnce(8192, 151_674, 66, 256L << 20)).isEqualTo(16_384);
+        assertThat(HopperHead.wordsAtOnce(100, 1000, 66, 528L << 20)).isEqualTo(1000);
+        assertThat(HopperHead.wordsAtOnce(8192, 151_674, 66, 0)).isEqualTo(16);
+    }
+
     private static Function<Device, Head> withClusters(int most) {
         assumeTrue(HopperHead.runsOn(Target.sharedCuda()), "no Hopper");
         return device -> new HopperHead((CudaDevice) device, ChunkedHead.of(device), most);
