@@ -499,6 +499,25 @@ def language_head(bench, p, backward=False):
         yield peer, 1, run
 
 
+def draw_formula(hidden, weight, temperature):
+    """A token by the same rule, noise on logits, with its log-probability and entropy."""
+    z = F.linear(hidden, weight).float() / temperature
+    token = (z - torch.empty_like(z).exponential_().log()).argmax(-1)
+    log_p = torch.log_softmax(z, -1)
+    return token, log_p.gather(-1, token[:, None]).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
+
+
+def head_draw(bench, p):
+    rows, width, vocab = integer(p, "rows", "width", "vocab")
+    dtype = dtype_of(p)
+    hidden = bench.normal(rows, width, dtype=dtype)
+    weight = bench.normal(vocab, width, dtype=dtype) / math.sqrt(width)
+    yield "torch", 1, lambda i: draw_formula(hidden, weight, 0.8)
+    if bench.cuda:
+        compiled = torch.compile(draw_formula, dynamic=False)
+        yield "torch-compile", 1, lambda i: compiled(hidden, weight, 0.8)
+
+
 def softmax(bench, p):
     rows, vocab = integer(p, "rows", "vocab")
     x = bench.normal(rows, vocab, dtype=torch.float32)
@@ -531,6 +550,7 @@ OPERATIONS = {
     "entropy_backward": lambda bench, p: entropy(bench, p, True),
     "head": language_head,
     "head_backward": lambda bench, p: language_head(bench, p, True),
+    "head_draw": head_draw,
     "softmax": softmax,
 }
 

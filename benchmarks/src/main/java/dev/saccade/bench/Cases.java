@@ -37,6 +37,7 @@ final class Cases {
             case "entropy_backward" -> EntropyCases.backward(work, bench);
             case "head" -> HeadCases.forward(work, bench);
             case "head_backward" -> HeadCases.both(work, bench);
+            case "head_draw" -> HeadCases.draw(work, bench);
             case "softmax" -> EntropyCases.softmax(work, bench);
             case "copy" -> EngineCases.copy(work, bench);
             case "launch" -> EngineCases.launch(work, bench);

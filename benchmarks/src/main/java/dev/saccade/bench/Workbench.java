@@ -160,6 +160,13 @@ final class Workbench implements AutoCloseable {
         return span;
     }
 
+    /// Integers, I64.
+    Span longs(long... values) {
+        Span span = allocate(DType.I64, values.length);
+        device.upload(MemorySegment.ofArray(values), span.buffer(), 0);
+        return span;
+    }
+
     /// `count` random integers from 0 to `bound` - 1.
     int[] draw(int count, int bound) {
         return random.ints(count, 0, bound).toArray();

@@ -41,7 +41,7 @@ public final class Tape implements AutoCloseable {
     /// enough rows or words for products at full speed.
     private static final long HOST_LOGITS_BYTES = 64L << 20;
 
-    private static final long CUDA_LOGITS_BYTES = 256L << 20;
+    private static final long CUDA_LOGITS_BYTES = 528L << 20;
 
     private record Node(List<Tensor> outputs, Runnable backward) {}
 
