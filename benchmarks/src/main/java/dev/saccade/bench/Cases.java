@@ -29,6 +29,7 @@ final class Cases {
             case "sum_rows" -> PointwiseCases.sumRows(work, bench);
             case "adamw" -> PointwiseCases.adamW(work, bench);
             case "rope" -> RowCases.rope(work, bench);
+            case "rope_cache" -> RopeCacheCases.append(work, bench);
             case "gather" -> RowCases.gather(work, bench);
             case "scatter_add" -> RowCases.scatterAdd(work, bench);
             case "pixel_unshuffle" -> RowCases.pixelUnshuffle(work, bench);
