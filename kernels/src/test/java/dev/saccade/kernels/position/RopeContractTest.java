@@ -91,7 +91,7 @@ class RopeContractTest {
             {9, 3, 1, 36},
             {300, 6, 2, 32},
             {3, 7, 1, 10},
-            {2100, 14, 2, 64}
+            {4300, 14, 2, 64}
         };
         return Arrays.stream(Target.values())
                 .flatMap(target ->
