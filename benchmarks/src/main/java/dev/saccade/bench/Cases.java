@@ -17,6 +17,7 @@ final class Cases {
             case "attention_backward" -> AttentionCases.backward(work, bench);
             case "attention_decode" -> AttentionCases.decode(work, bench);
             case "rms_norm" -> NormCases.rmsNorm(work, bench);
+            case "rms_norm_both" -> NormCases.rmsNormBoth(work, bench);
             case "rms_norm_backward" -> NormCases.rmsNormBackward(work, bench);
             case "layer_norm" -> NormCases.layerNorm(work, bench);
             case "layer_norm_backward" -> NormCases.layerNormBackward(work, bench);
@@ -29,6 +30,7 @@ final class Cases {
             case "sum_rows" -> PointwiseCases.sumRows(work, bench);
             case "adamw" -> PointwiseCases.adamW(work, bench);
             case "rope" -> RowCases.rope(work, bench);
+            case "rope_cache" -> RopeCacheCases.append(work, bench);
             case "gather" -> RowCases.gather(work, bench);
             case "scatter_add" -> RowCases.scatterAdd(work, bench);
             case "pixel_unshuffle" -> RowCases.pixelUnshuffle(work, bench);

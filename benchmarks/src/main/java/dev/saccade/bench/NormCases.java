@@ -86,6 +86,55 @@ final class NormCases {
                 null);
     }
 
+    /// `op=rms_norm_both dtype rows width parts`: a vision layer's queries and keys in one pass, or
+    /// with `parts=true` in two.
+    static PreparedCase rmsNormBoth(Case work, Workbench bench) {
+        Norm norm = Norm.on(bench.device());
+        boolean parts = work.flag("parts");
+        int sets = sets(work, bench, 4);
+        Rows first = Rows.of(work, bench, sets);
+        Rows second = Rows.of(work, bench, sets);
+        long count = (long) first.rows * first.width;
+        Operand weight = bench.normal(first.dtype, first.width, 1);
+        Operand secondWeight = bench.normal(first.dtype, first.width, 1);
+        Operand y = bench.empty(first.dtype, count, sets);
+        Operand secondY = bench.empty(first.dtype, count, sets);
+        return PreparedCase.of(
+                0,
+                bytes(first, 4, 2, 0),
+                sets,
+                set -> {
+                    Norm.Operands one =
+                            new Norm.Operands(first.x.set(set), weight.set(0), y.set(set), null);
+                    Norm.Operands other =
+                            new Norm.Operands(
+                                    second.x.set(set), secondWeight.set(0), secondY.set(set), null);
+                    if (parts) {
+                        norm.rmsNorm(
+                                first.rows, first.width, EPS, one.x(), one.weight(), one.y(), null);
+                        norm.rmsNorm(
+                                first.rows,
+                                first.width,
+                                EPS,
+                                other.x(),
+                                other.weight(),
+                                other.y(),
+                                null);
+                    } else {
+                        norm.rmsNormBoth(first.rows, first.width, EPS, one, other);
+                    }
+                },
+                () -> {
+                    bench.reset(y);
+                    bench.reset(secondY);
+                },
+                () -> {
+                    compareForward(first, false, weight, null, y);
+                    compareForward(second, false, secondWeight, null, secondY);
+                },
+                null);
+    }
+
     static PreparedCase layerNorm(Case work, Workbench bench) {
         Norm norm = Norm.on(bench.device());
         int sets = sets(work, bench, 2);
