@@ -63,7 +63,7 @@ final class GemmCases {
                         if (hasResidual) {
                             sum = sum.plus(residual.value(at));
                         }
-                        Workbench.require(
+                        bench.require(
                                 "c[%d, %d]".formatted(row, column),
                                 output,
                                 bench.read(c.set(0), at),
@@ -147,7 +147,7 @@ final class GemmCases {
                         Sum g = product(shape, x, gate, row, column);
                         Sum u = product(shape, x, up, row, column);
                         double exact = Formulas.silu(g.exact) * u.exact;
-                        Workbench.require(
+                        bench.require(
                                 "y[%d, %d]".formatted(row, column),
                                 dtype,
                                 bench.read(y.set(0), (long) row * n + column),
