@@ -5,7 +5,6 @@ import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.InputException;
 import java.util.ArrayList;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /// A case of the list on a CUDA device for JMH: prepared, compared with exact samples, beside the
 /// peers that were found, and beside what the device reaches at best.
@@ -16,9 +15,10 @@ public final class Contest implements AutoCloseable {
     /// About how long each entrant runs before each iteration, seconds.
     private static final double SECONDS = 0.1;
 
-    /// The one that runs. JMH makes profilers by their names, in the same process as the benchmark:
-    /// there is no other way between the two.
-    private static volatile @Nullable Contest current;
+    /// What was measured last. JMH makes profilers by their names, in the same process as the
+    /// benchmark, and asks them when the last iteration's contest is closed already: there is no
+    /// other way between the two.
+    private static volatile List<Measure> latest = List.of();
 
     private final CudaDevice device;
     private final Peers peers;
@@ -27,7 +27,6 @@ public final class Contest implements AutoCloseable {
     private final Peaks peaks;
     private final PreparedCase prepared;
     private final Entrants entrants;
-    private List<Race.Times> times = List.of();
 
     private Contest(Case work) {
         device = CudaDevice.open(0);
@@ -48,18 +47,19 @@ public final class Contest implements AutoCloseable {
     /// @throws InputException when there is no such case
     /// @throws IllegalStateException when it computes something wrong
     public static Contest named(String name) {
-        Contest contest = new Contest(Case.named(name));
-        current = contest;
-        return contest;
+        latest = List.of();
+        return new Contest(Case.named(name));
     }
 
-    static @Nullable Contest current() {
-        return current;
+    /// What the last [#race()] of this process and the checks found; empty before the first.
+    static List<Measure> latest() {
+        return latest;
     }
 
     /// Measures all entrants in turns on the device's clock, as the table does.
     public void race() {
-        times = race.run(entrants.racers(), prepared.clock(), prepared.sets(), SECONDS);
+        latest =
+                measures(race.run(entrants.racers(), prepared.clock(), prepared.sets(), SECONDS));
     }
 
     /// Runs ours [#RUNS] times in a row and waits.
@@ -70,8 +70,7 @@ public final class Contest implements AutoCloseable {
         device.synchronize();
     }
 
-    /// What the last [#race()] and the checks found.
-    List<Measure> measures() {
+    private List<Measure> measures(List<Race.Times> times) {
         List<Measure> measures = new ArrayList<>();
         for (int i = 0; i < times.size(); i++) {
             String prefix = i == 0 ? "" : Measure.PEER + entrants.racers().get(i).name() + ".";
@@ -81,9 +80,6 @@ public final class Contest implements AutoCloseable {
                 measures.add(new Measure(prefix + Measure.ERROR, accuracy.error(), "relative"));
                 measures.add(new Measure(prefix + Measure.ALLOWED, accuracy.allowed(), "relative"));
             }
-        }
-        if (times.isEmpty()) {
-            return measures;
         }
         double seconds = times.getFirst().median() * 1e-6;
         double flops = prepared.flops() / seconds;
@@ -107,7 +103,6 @@ public final class Contest implements AutoCloseable {
 
     @Override
     public void close() {
-        current = null;
         race.close();
         bench.close();
         peers.close();

@@ -26,11 +26,10 @@ public final class DeviceProfiler implements InternalProfiler {
     @Override
     public Collection<? extends Result<?>> afterIteration(
             BenchmarkParams benchmark, IterationParams iteration, IterationResult result) {
-        Contest contest = Contest.current();
-        if (contest == null || iteration.getType() != IterationType.MEASUREMENT) {
+        if (iteration.getType() != IterationType.MEASUREMENT) {
             return List.of();
         }
-        return contest.measures().stream()
+        return Contest.latest().stream()
                 .map(measure ->
                         new ScalarResult(
                                 measure.label(),

@@ -1,8 +1,10 @@
 package dev.saccade.bench;
 
 import dev.saccade.bench.cuda.DeviceSuite;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
@@ -24,13 +26,16 @@ final class SuiteFormat implements OutputFormat {
     private static final int NAME_WIDTH = 24;
 
     /// Of what JMH says around a case, only how far it is and what failed is worth a line here.
-    private static final List<String> DROPPED = List.of("# Fork:", "# Warmup Fork:");
+    /// And of what its process says, everything but that the Vector API incubates.
+    private static final List<String> DROPPED =
+            List.of("# Fork:", "# Warmup Fork:", "WARNING: Using incubator modules");
 
     private final OutputFormat jmh;
     private final PrintStream out;
     private final TableText text;
     private final List<TableRow> rows = new ArrayList<>();
     private @Nullable String pending;
+    private final ByteArrayOutputStream said = new ByteArrayOutputStream();
     private boolean headed;
     private boolean failed;
 
@@ -102,6 +107,9 @@ final class SuiteFormat implements OutputFormat {
     @Override
     public void endBenchmark(@Nullable BenchmarkResult result) {
         String name = pending;
+        if (said.size() > 0) {
+            endLine();
+        }
         if (name == null) {
             jmh.endBenchmark(result);
         } else if (result != null) {
@@ -156,12 +164,31 @@ final class SuiteFormat implements OutputFormat {
 
     @Override
     public void write(int b) {
-        jmh.write(b);
+        if (pending == null) {
+            jmh.write(b);
+        } else if (b == '\n') {
+            endLine();
+        } else {
+            said.write(b);
+        }
     }
 
     @Override
     public void write(byte[] bytes) throws IOException {
-        jmh.write(bytes);
+        if (pending == null) {
+            jmh.write(bytes);
+        } else {
+            for (byte b : bytes) {
+                write(b);
+            }
+        }
+    }
+
+    /// Passes on a line that a case's process said.
+    private void endLine() {
+        String line = said.toString(StandardCharsets.UTF_8);
+        said.reset();
+        println(line);
     }
 
     @Override

@@ -1,6 +1,9 @@
 package dev.saccade.bench.cuda;
 
 import dev.saccade.bench.Contest;
+import dev.saccade.engine.CudaException;
+import dev.saccade.engine.InputException;
+import dev.saccade.engine.OutOfDeviceMemoryException;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -33,7 +36,8 @@ import org.openjdk.jmh.annotations.Warmup;
         value = 1,
         jvmArgsAppend = {
             "--add-modules=jdk.incubator.vector",
-            "--enable-native-access=ALL-UNNAMED"
+            "--enable-native-access=ALL-UNNAMED",
+            "--sun-misc-unsafe-memory-access=allow"
         })
 public abstract class DeviceSuite {
     private @Nullable Contest contest;
@@ -44,7 +48,30 @@ public abstract class DeviceSuite {
     /// Measures the peaks, prepares the case and its peers, and checks them.
     @Setup
     public void setUp() {
-        contest = Contest.named(caseName());
+        try {
+            contest = Contest.named(caseName());
+        } catch (IllegalArgumentException
+                | IllegalStateException
+                | UnsupportedOperationException
+                | InputException
+                | CudaException
+                | OutOfDeviceMemoryException e) {
+            throw new Unmeasured(caseName() + ": " + e.getMessage());
+        }
+    }
+
+    /// Why a case can't be measured. JMH prints its stack trace, so it has none.
+    private static final class Unmeasured extends RuntimeException {
+        private static final long serialVersionUID = 1;
+
+        Unmeasured(String why) {
+            super(why, null, false, false);
+        }
+
+        @Override
+        public String toString() {
+            return String.valueOf(getMessage());
+        }
     }
 
     /// Ours and the peers in turns.
