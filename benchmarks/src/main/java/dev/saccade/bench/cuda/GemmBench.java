@@ -3,7 +3,7 @@ package dev.saccade.bench.cuda;
 import org.openjdk.jmh.annotations.Param;
 
 /// Matrix products: a square that others publish, and the layers of InternVL3-1B and 38B forward,
-/// backward and decoding.
+/// backward and decoding, the vision tower's patches, a batch of small products.
 public class GemmBench extends DeviceSuite {
     /// A case of the list.
     @Param({
@@ -16,7 +16,9 @@ public class GemmBench extends DeviceSuite {
         "gemm/6b/fc1-gelu",
         "gemm/1b/down",
         "gemm/1b/gate-up",
-        "gemm/38b/decode64-down"
+        "gemm/38b/decode64-down",
+        "gemm/300m/patches",
+        "gemm/batch/40x1024"
     })
     public String name = "";
 
