@@ -139,6 +139,21 @@ def gemm(bench, p):
         yield "torch", sets, lambda i: torch.addmm(bias, left[i], right[i]).add_(residual)
 
 
+def gemm_batch(bench, p):
+    count, m, n, k = integer(p, "count", "m", "n", "k")
+    dtype, layout = dtype_of(p), p["layout"]
+    if dtype_of(p, "out") != dtype:
+        return
+    size = torch.finfo(dtype).bits // 8
+    sets = bench.sets(size * count * (m * k + n * k + m * n))
+    a = [bench.normal(count, *((k, m) if layout == "TN" else (m, k)), dtype=dtype) for _ in range(sets)]
+    b = [bench.normal(count, *((n, k) if layout == "NT" else (k, n)), dtype=dtype) for _ in range(sets)]
+    left = [x.transpose(1, 2) if layout == "TN" else x for x in a]
+    right = [x.transpose(1, 2) if layout == "NT" else x for x in b]
+    c = [torch.empty(count, m, n, dtype=dtype, device=bench.device) for _ in range(sets)]
+    yield "torch", sets, lambda i: torch.bmm(left[i], right[i], out=c[i])
+
+
 def swiglu_gemm(bench, p):
     m, n, k = integer(p, "m", "n", "k")
     dtype = dtype_of(p)
@@ -527,6 +542,7 @@ def softmax(bench, p):
 OPERATIONS = {
     "copy": copy,
     "gemm": gemm,
+    "gemm_batch": gemm_batch,
     "swiglu_gemm": swiglu_gemm,
     "attention": attention,
     "attention_backward": attention_backward,

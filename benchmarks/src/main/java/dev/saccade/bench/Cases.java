@@ -12,6 +12,7 @@ final class Cases {
     static PreparedCase prepare(Case work, Workbench bench) {
         return switch (work.text("op")) {
             case "gemm" -> GemmCases.gemm(work, bench);
+            case "gemm_batch" -> GemmCases.batch(work, bench);
             case "swiglu_gemm" -> GemmCases.swiGlu(work, bench);
             case "attention" -> AttentionCases.forward(work, bench);
             case "attention_backward" -> AttentionCases.backward(work, bench);

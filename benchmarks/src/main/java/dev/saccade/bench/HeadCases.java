@@ -287,7 +287,7 @@ final class HeadCases {
     }
 
     private void require(String what, Operand result, int row, double exact) {
-        Workbench.require(
+        bench.require(
                 what + " of row " + row,
                 DType.F32,
                 bench.read(result.set(0), row),
@@ -331,7 +331,7 @@ final class HeadCases {
                 sum += term;
                 magnitude += Math.abs(term);
             }
-            Workbench.require(
+            bench.require(
                     "dHidden[%d, %d]".formatted(row, column),
                     dtype,
                     bench.read(dHidden.set(0), (long) row * width + column),
@@ -368,7 +368,7 @@ final class HeadCases {
                 sum += term;
                 magnitude += Math.abs(term);
             }
-            Workbench.require(
+            bench.require(
                     "dWeight[%d, %d]".formatted(word, column),
                     DType.F32,
                     bench.read(dWeight.set(0), (long) word * width + column),

@@ -175,7 +175,7 @@ final class NormCases {
                 double scaled =
                         (rows.x.value((long) row * rows.width + i) - mean) * rstd * weight.value(i);
                 double shift = bias == null ? 0 : bias.value(i);
-                Workbench.require(
+                rows.bench.require(
                         "y[%d, %d]".formatted(row, i),
                         rows.dtype,
                         got[i],
@@ -296,8 +296,9 @@ final class NormCases {
             int row = sample == 0 ? rows.rows - 1 : (int) rows.bench.draw((long) rows.rows);
             double center = mean == null ? 0 : rows.mean(row);
             double scale = rows.rstd(row, center);
-            Workbench.require("rstd[" + row + "]", DType.F32, rstds[row], scale, scale, ARITHMETIC);
-            Workbench.require(
+            rows.bench.require(
+                    "rstd[" + row + "]", DType.F32, rstds[row], scale, scale, ARITHMETIC);
+            rows.bench.require(
                     "mean[" + row + "]", DType.F32, means[row], center, 1 / scale, ARITHMETIC);
             double gradients = 0;
             double products = 0;
@@ -315,7 +316,7 @@ final class NormCases {
                                 * (g
                                         - (mean == null ? 0 : gradients / width)
                                         - xHat * products / width);
-                Workbench.require(
+                rows.bench.require(
                         "dx[%d, %d]".formatted(row, i),
                         rows.dtype,
                         got[i],
@@ -337,7 +338,7 @@ final class NormCases {
             weightMagnitude += Math.abs(g * xHat);
             biasMagnitude += Math.abs(g);
         }
-        Workbench.require(
+        rows.bench.require(
                 "dWeight[" + column + "]",
                 DType.F32,
                 rows.bench.read(dWeight.set(0), column),
@@ -345,7 +346,7 @@ final class NormCases {
                 weightMagnitude,
                 ARITHMETIC);
         if (dBias != null) {
-            Workbench.require(
+            rows.bench.require(
                     "dBias[" + column + "]",
                     DType.F32,
                     rows.bench.read(dBias.set(0), column),
