@@ -103,47 +103,62 @@ struct TargetLogits {
   }
 };
 
-// Each row's sums over a part, and its target's logit; BEST: and the part's largest word.
-template <typename Flags, bool BEST> struct Statistics {
+// Adds a tile to the sums of a thread's two rows.
+template <bool MASS>
+__device__ __forceinline__ void add_tile(
+    Sums (&sums)[2], const float (&acc)[LENGTH], float scale, uint64_t members) {
+  sums[0] = add_block<MASS>(sums[0], sums_of_block<0, 4, MASS>(acc, scale, members), scale);
+  sums[1] = add_block<MASS>(sums[1], sums_of_block<2, 4, MASS>(acc, scale, members), scale);
+}
+
+// Each row's sums over a part, and its target's logit; FULL: with a set's share, and the part's largest word.
+template <typename Flags, bool FULL> struct Statistics {
   Parts parts;
   float scale;
   Flags bans;
+  Flags set;
+  bool has_set;
   TargetLogits target;
   float4* to_sums;
   int* to_words;
 
   Sums sums[2];
-  Best best[2];
+  int best[2];  // the word of the largest logit, which is the sums' maximum; the same in a quad of lanes
 
   __device__ __forceinline__ void begin(int row) {
     target.begin(row, parts.rows);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       sums[h] = no_sums();
-      best[h] = none_best();
+      best[h] = none_best().word;
     }
+  }
+
+  template <int H> __device__ __forceinline__ void find_word(const float (&acc)[LENGTH], int word) {
+    Best found{sums[H].max, best[H]};
+    find_best<2 * H, 4>(found, acc, word + threadIdx.x % 4 * 2);
+    best[H] = best_of_lanes<4>(found).word;
   }
 
   __device__ __forceinline__ void tile(float (&acc)[LENGTH], int row, int word) {
     target.tile(acc, row, word);
     ban(acc, bans.of(word));
-    if constexpr (BEST) {
-      const int first = word + threadIdx.x % 4 * 2;
-      find_best<0, 4>(best[0], acc, first);
-      find_best<2, 4>(best[1], acc, first);
+    uint64_t members = 0;
+    if constexpr (FULL) {
+      find_word<0>(acc, word);
+      find_word<1>(acc, word);
+      if (has_set) members = set.of(word);
     }
-    sums[0] = add_block<false>(sums[0], sums_of_block<0, 4, false>(acc, scale, 0), scale);
-    sums[1] = add_block<false>(sums[1], sums_of_block<2, 4, false>(acc, scale, 0), scale);
+    add_tile<FULL>(sums, acc, scale, members);
   }
 
   __device__ __forceinline__ void end(int row, int word) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const Best found = best_of_lanes<4>(best[h]);
       if (threadIdx.x % 4 == 0 && row + 8 * h < parts.rows) {
         const long long at = parts.at(row + 8 * h, word);
         to_sums[at] = pack_sums(sums[h]);
-        if constexpr (BEST) to_words[at] = found.word;
+        if constexpr (FULL) to_words[at] = best[h];
       }
     }
   }
@@ -203,13 +218,14 @@ struct DrawRule {
 };
 
 // Each row's sums over a part, the word that the row draws of it with that word's logit, and the logit of a word that is forced
-// on the row.
-template <typename Flags> struct Drawing {
+// on the row; MASS: with a set's share.
+template <typename Flags, bool MASS> struct Drawing {
   Parts parts;
   float scale;
   Flags bans;
   Flags withheld;  // besides
   bool withholds;
+  Flags set;
   TargetLogits forced;
   DrawRule rule;
   float4* to_sums;
@@ -240,8 +256,9 @@ template <typename Flags> struct Drawing {
   __device__ __forceinline__ void tile(float (&acc)[LENGTH], int row, int word) {
     forced.tile(acc, row, word);
     ban(acc, bans.of(word));
-    sums[0] = add_block<false>(sums[0], sums_of_block<0, 4, false>(acc, scale, 0), scale);
-    sums[1] = add_block<false>(sums[1], sums_of_block<2, 4, false>(acc, scale, 0), scale);
+    uint64_t members = 0;
+    if constexpr (MASS) members = set.of(word);
+    add_tile<MASS>(sums, acc, scale, members);
     if (withholds) ban(acc, withheld.of(word));
     // A loop: written out for all 128 logits it would be more instructions than their caches hold.
 #pragma unroll 1
@@ -309,13 +326,14 @@ template <typename Flags> struct Drawing {
 };
 
 // A warp merges a row's parts, each of `blocks` blocks of words: the word that is drawn, or forced, and its results.
+template <bool MASS>
 __device__ __forceinline__ void merge_draw(
     int row, int vocab, int count, int blocks, float inverse, const int* forced, const uint8_t* banned,
     const float4* parts, const Entry* entries, const float* logits, const float* forced_logits, int* tokens,
     const Results& to) {
   const int lane = threadIdx.x % 32;
   const long long own = static_cast<long long>(row) * count;
-  const Sums sums = merge_parts<false>(parts + own, count, blocks, exponent_scale(inverse));
+  const Sums sums = merge_parts<MASS>(parts + own, count, blocks, exponent_scale(inverse));
   Entry entry = 0;
   float logit = NONE;
   for (int part = lane; part < count; part += 32) {
@@ -350,7 +368,7 @@ __device__ __forceinline__ void merge_draw(
     logit = banned != nullptr && banned[wanted] != 0 ? NONE : forced_logits[row];
   }
   tokens[row] = token;
-  finish_row<false>(sums, none_best(), logit, row, inverse, to);
+  finish_row<MASS>(sums, none_best(), logit, row, inverse, to);
 }
 
 }  // namespace saccade

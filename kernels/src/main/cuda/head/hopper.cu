@@ -241,14 +241,16 @@ struct Gradient {
   __device__ __forceinline__ void end(int, int) const {}
 };
 
-template <bool BEST>
+template <bool FULL>
 __device__ __forceinline__ void statistics(
     const TensorMap& hidden, const TensorMap& weight, const Parts& parts, int vocab, int width, float inverse,
-    const int* targets, const uint32_t* bans, float4* sums, int* words, float* target_logits) {
-  Statistics<PackedFlags, BEST> finish;
+    const int* targets, const uint32_t* bans, const uint32_t* set, float4* sums, int* words, float* target_logits) {
+  Statistics<PackedFlags, FULL> finish;
   finish.parts = parts;
   finish.scale = exponent_scale(inverse);
   finish.bans = {bans};
+  finish.set = {set};
+  finish.has_set = set != nullptr;
   finish.target.targets = targets;
   finish.target.logits = target_logits;
   finish.to_sums = sums;
@@ -256,56 +258,75 @@ __device__ __forceinline__ void statistics(
   product(hidden, weight, Walk(parts.rows, 0, vocab, parts.words), width, finish);
 }
 
+template <bool MASS>
+__device__ __forceinline__ void draw(
+    const TensorMap& hidden, const TensorMap& weight, const Parts& parts, int vocab, int width, float inverse,
+    const DrawRule& rule, const int* forced, const uint32_t* bans, const uint32_t* withheld, const uint32_t* set,
+    float4* sums, Entry* entries, float* logits, float* forced_logits) {
+  Drawing<PackedFlags, MASS> finish;
+  finish.parts = parts;
+  finish.scale = exponent_scale(inverse);
+  finish.bans = {bans};
+  finish.withheld = {withheld};
+  finish.withholds = withheld != nullptr;
+  finish.set = {set};
+  finish.forced.targets = forced;
+  finish.forced.logits = forced_logits;
+  finish.rule = rule;
+  finish.to_sums = sums;
+  finish.to_entries = entries;
+  finish.to_logits = logits;
+  product(hidden, weight, Walk(parts.rows, 0, vocab, parts.words), width, finish);
+}
+
 }  // namespace
 }  // namespace saccade
 
 // A row has `count` parts of `part_words` words, a block or a segment. bans: one bit a word, and set from `vocab` on to the end
-// of the last segment. sums [rows, count], merged by entropy_merge; target_logits [rows].
-#define SACCADE_HEAD_STATISTICS(NAME, BEST)                                                                             \
+// of the last segment. sums [rows, count], merged by entropy_merge; target_logits [rows]. Full: with the share of a set, bits as
+// bans, null where none is asked for, and with the largest word of each part.
+#define SACCADE_HEAD_STATISTICS(NAME, FULL)                                                                             \
   extern "C" __global__ void __launch_bounds__(saccade::Tile::THREADS, 1) NAME(                                         \
       const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,   \
       int count, int part_words, int vocab, int width, float inverse, const int* targets, const uint32_t* bans,         \
-      float4* sums, int* words, float* target_logits) {                                                                 \
-    saccade::statistics<BEST>(hidden, weight, {rows, count, part_words}, vocab, width, inverse, targets, bans, sums,    \
-                              words, target_logits);                                                                    \
+      const uint32_t* set, float4* sums, int* words, float* target_logits) {                                            \
+    saccade::statistics<FULL>(hidden, weight, {rows, count, part_words}, vocab, width, inverse, targets, bans, set,     \
+                              sums, words, target_logits);                                                              \
   }
 
 SACCADE_HEAD_STATISTICS(head_statistics, false)
-// With the largest word of each part.
-SACCADE_HEAD_STATISTICS(head_statistics_best, true)
+SACCADE_HEAD_STATISTICS(head_statistics_full, true)
 
 // With the word that each row draws, merged by head_draw_merge. withheld: as bans, what is not drawn besides; null: nothing.
-// forced: a row's forced word, whose logit is kept; null or negative: none.
-extern "C" __global__ void __launch_bounds__(saccade::Tile::THREADS, 1) head_draw(
-    const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,
-    int count, int part_words, int vocab, int width, float inverse, float draw_inverse, int noisy, const long long* keys,
-    const int* positions, const int* forced, const uint32_t* bans, const uint32_t* withheld, float4* sums,
-    saccade::Entry* entries, float* logits, float* forced_logits) {
-  saccade::Drawing<saccade::PackedFlags> finish;
-  finish.parts = {rows, count, part_words};
-  finish.scale = saccade::exponent_scale(inverse);
-  finish.bans = {bans};
-  finish.withheld = {withheld};
-  finish.withholds = withheld != nullptr;
-  finish.forced.targets = forced;
-  finish.forced.logits = forced_logits;
-  finish.rule = {draw_inverse, saccade::exponent_scale(draw_inverse), noisy, keys, positions};
-  finish.to_sums = sums;
-  finish.to_entries = entries;
-  finish.to_logits = logits;
-  saccade::product(hidden, weight, saccade::Walk(rows, 0, vocab, part_words), width, finish);
-}
+// forced: a row's forced word, whose logit is kept; null or negative: none. Mass: with the share of a set.
+#define SACCADE_HEAD_DRAW(NAME, MASS)                                                                                   \
+  extern "C" __global__ void __launch_bounds__(saccade::Tile::THREADS, 1) NAME(                                         \
+      const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,   \
+      int count, int part_words, int vocab, int width, float inverse, float draw_inverse, int noisy,                    \
+      const long long* keys, const int* positions, const int* forced, const uint32_t* bans, const uint32_t* withheld,   \
+      const uint32_t* set, float4* sums, saccade::Entry* entries, float* logits, float* forced_logits) {                \
+    saccade::draw<MASS>(hidden, weight, {rows, count, part_words}, vocab, width, inverse,                               \
+                        {draw_inverse, saccade::exponent_scale(draw_inverse), noisy, keys, positions}, forced, bans,    \
+                        withheld, set, sums, entries, logits, forced_logits);                                           \
+  }
+
+SACCADE_HEAD_DRAW(head_draw, false)
+SACCADE_HEAD_DRAW(head_draw_mass, true)
 
 // What the rows draw: a warp a row. A part has `blocks` blocks of words.
-extern "C" __global__ void __launch_bounds__(256) head_draw_merge(
-    int rows, int vocab, int count, int blocks, float inverse, const int* forced, const uint8_t* banned,
-    const float4* sums, const saccade::Entry* entries, const float* logits, const float* forced_logits, int* tokens,
-    float* log_prob, float* entropy, float* lse, float* max_prob, int* fault) {
-  const int row = blockIdx.x * 8 + static_cast<int>(threadIdx.x) / 32;
-  if (row >= rows) return;
-  saccade::merge_draw(row, vocab, count, blocks, inverse, forced, banned, sums, entries, logits, forced_logits, tokens,
-                      {log_prob, entropy, lse, max_prob, nullptr, nullptr, fault});
-}
+#define SACCADE_HEAD_DRAW_MERGE(NAME, MASS)                                                                             \
+  extern "C" __global__ void __launch_bounds__(256) NAME(                                                               \
+      int rows, int vocab, int count, int blocks, float inverse, const int* forced, const uint8_t* banned,              \
+      const float4* sums, const saccade::Entry* entries, const float* logits, const float* forced_logits, int* tokens,  \
+      float* log_prob, float* entropy, float* lse, float* max_prob, float* mass, int* fault) {                          \
+    const int row = blockIdx.x * 8 + static_cast<int>(threadIdx.x) / 32;                                                \
+    if (row >= rows) return;                                                                                            \
+    saccade::merge_draw<MASS>(row, vocab, count, blocks, inverse, forced, banned, sums, entries, logits, forced_logits, \
+                              tokens, {log_prob, entropy, lse, max_prob, nullptr, mass, fault});                        \
+  }
+
+SACCADE_HEAD_DRAW_MERGE(head_draw_merge, false)
+SACCADE_HEAD_DRAW_MERGE(head_draw_merge_mass, true)
 
 // The words from `first`, an even one, on: d_logits [rows, words]. boxed: its rows begin on 16 bytes, and `map` is of it.
 extern "C" __global__ void __launch_bounds__(saccade::Tile::THREADS, 1) head_gradient(

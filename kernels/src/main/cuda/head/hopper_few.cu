@@ -91,14 +91,20 @@ __device__ __forceinline__ void product(
   }
 }
 
-template <bool BEST>
+__device__ __forceinline__ Parts blocks_of(int rows, int vocab) {
+  return {rows, (vocab + BLOCK_WORDS - 1) / BLOCK_WORDS, BLOCK_WORDS};
+}
+
+template <bool FULL>
 __device__ __forceinline__ void statistics(
     const TensorMap& hidden, const TensorMap& weight, int rows, int vocab, int width, float inverse, const int* targets,
-    const uint8_t* banned, float4* sums, int* words, float* target_logits) {
-  Statistics<ByteFlags, BEST> finish;
-  finish.parts = {rows, (vocab + BLOCK_WORDS - 1) / BLOCK_WORDS, BLOCK_WORDS};
+    const uint8_t* banned, const uint8_t* set, float4* sums, int* words, float* target_logits) {
+  Statistics<ByteFlags, FULL> finish;
+  finish.parts = blocks_of(rows, vocab);
   finish.scale = exponent_scale(inverse);
   finish.bans = {banned, vocab};
+  finish.set = {set, vocab};
+  finish.has_set = set != nullptr;
   finish.target.targets = targets;
   finish.target.logits = target_logits;
   finish.to_sums = sums;
@@ -106,40 +112,54 @@ __device__ __forceinline__ void statistics(
   product(hidden, weight, rows, vocab, width, finish);
 }
 
-}  // namespace
-}  // namespace saccade
-
-// banned: a byte a word; null: none is. sums [rows, blocks of words], merged by entropy_merge; target_logits [rows].
-#define SACCADE_HEAD_FEW_STATISTICS(NAME, BEST)                                                                        \
-  extern "C" __global__ void __launch_bounds__(saccade::FewTile::THREADS, 1) NAME(                                     \
-      const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,  \
-      int vocab, int width, float inverse, const int* targets, const uint8_t* banned, float4* sums, int* words,        \
-      float* target_logits) {                                                                                          \
-    saccade::statistics<BEST>(                                                                                         \
-        hidden, weight, rows, vocab, width, inverse, targets, banned, sums, words, target_logits);                     \
-  }
-
-SACCADE_HEAD_FEW_STATISTICS(head_few_statistics, false)
-// With the largest word of each block.
-SACCADE_HEAD_FEW_STATISTICS(head_few_statistics_best, true)
-
-// With the word that each row draws: see head_draw.
-extern "C" __global__ void __launch_bounds__(saccade::FewTile::THREADS, 1) head_few_draw(
-    const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,
-    int vocab, int width, float inverse, float draw_inverse, int noisy, const long long* keys, const int* positions,
-    const int* forced, const uint8_t* banned, const uint8_t* withheld, float4* sums, saccade::Entry* entries,
+template <bool MASS>
+__device__ __forceinline__ void draw(
+    const TensorMap& hidden, const TensorMap& weight, int rows, int vocab, int width, float inverse, const DrawRule& rule,
+    const int* forced, const uint8_t* banned, const uint8_t* withheld, const uint8_t* set, float4* sums, Entry* entries,
     float* logits, float* forced_logits) {
-  saccade::Drawing<saccade::ByteFlags> finish;
-  finish.parts = {rows, (vocab + saccade::BLOCK_WORDS - 1) / saccade::BLOCK_WORDS, saccade::BLOCK_WORDS};
-  finish.scale = saccade::exponent_scale(inverse);
+  Drawing<ByteFlags, MASS> finish;
+  finish.parts = blocks_of(rows, vocab);
+  finish.scale = exponent_scale(inverse);
   finish.bans = {banned, vocab};
   finish.withheld = {withheld, vocab};
   finish.withholds = withheld != nullptr;
+  finish.set = {set, vocab};
   finish.forced.targets = forced;
   finish.forced.logits = forced_logits;
-  finish.rule = {draw_inverse, saccade::exponent_scale(draw_inverse), noisy, keys, positions};
+  finish.rule = rule;
   finish.to_sums = sums;
   finish.to_entries = entries;
   finish.to_logits = logits;
-  saccade::product(hidden, weight, rows, vocab, width, finish);
+  product(hidden, weight, rows, vocab, width, finish);
 }
+
+}  // namespace
+}  // namespace saccade
+
+// As head_statistics, with a byte a word for flags; null: none is set. sums [rows, blocks of words].
+#define SACCADE_HEAD_FEW_STATISTICS(NAME, FULL)                                                                        \
+  extern "C" __global__ void __launch_bounds__(saccade::FewTile::THREADS, 1) NAME(                                     \
+      const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,  \
+      int vocab, int width, float inverse, const int* targets, const uint8_t* banned, const uint8_t* set,              \
+      float4* sums, int* words, float* target_logits) {                                                                \
+    saccade::statistics<FULL>(                                                                                         \
+        hidden, weight, rows, vocab, width, inverse, targets, banned, set, sums, words, target_logits);                \
+  }
+
+SACCADE_HEAD_FEW_STATISTICS(head_few_statistics, false)
+SACCADE_HEAD_FEW_STATISTICS(head_few_statistics_full, true)
+
+// As head_draw.
+#define SACCADE_HEAD_FEW_DRAW(NAME, MASS)                                                                              \
+  extern "C" __global__ void __launch_bounds__(saccade::FewTile::THREADS, 1) NAME(                                     \
+      const __grid_constant__ saccade::TensorMap hidden, const __grid_constant__ saccade::TensorMap weight, int rows,  \
+      int vocab, int width, float inverse, float draw_inverse, int noisy, const long long* keys, const int* positions, \
+      const int* forced, const uint8_t* banned, const uint8_t* withheld, const uint8_t* set, float4* sums,             \
+      saccade::Entry* entries, float* logits, float* forced_logits) {                                                  \
+    saccade::draw<MASS>(hidden, weight, rows, vocab, width, inverse,                                                   \
+                        {draw_inverse, saccade::exponent_scale(draw_inverse), noisy, keys, positions}, forced, banned, \
+                        withheld, set, sums, entries, logits, forced_logits);                                          \
+  }
+
+SACCADE_HEAD_FEW_DRAW(head_few_draw, false)
+SACCADE_HEAD_FEW_DRAW(head_few_draw_mass, true)

@@ -55,13 +55,16 @@ final class HopperHead implements Head {
     private final TensorMap weight;
     private final TensorMap gradients;
     private final Kernel statistics;
-    private final Kernel statisticsBest;
+    private final Kernel statisticsFull;
     private final Kernel draw;
+    private final Kernel drawMass;
     private final Kernel drawMerge;
+    private final Kernel drawMergeMass;
     private final Kernel gradient;
     private final Kernel fewStatistics;
-    private final Kernel fewStatisticsBest;
+    private final Kernel fewStatisticsFull;
     private final Kernel fewDraw;
+    private final Kernel fewDrawMass;
     private final Kernel pack;
     private final Kernel merge;
     private final Kernel mergeFull;
@@ -84,22 +87,26 @@ final class HopperHead implements Head {
                 cuda.tensorMap(TensorMap.Element.BFLOAT16, 2).swizzle(TensorMap.Swizzle.B128);
         Program own = cuda.program("head/hopper");
         this.statistics = own.kernel("head_statistics");
-        this.statisticsBest = own.kernel("head_statistics_best");
+        this.statisticsFull = own.kernel("head_statistics_full");
         this.draw = own.kernel("head_draw");
+        this.drawMass = own.kernel("head_draw_mass");
         this.drawMerge = own.kernel("head_draw_merge");
+        this.drawMergeMass = own.kernel("head_draw_merge_mass");
         this.gradient = own.kernel("head_gradient");
         Program few = cuda.program("head/hopper_few");
         this.fewStatistics = few.kernel("head_few_statistics");
-        this.fewStatisticsBest = few.kernel("head_few_statistics_best");
+        this.fewStatisticsFull = few.kernel("head_few_statistics_full");
         this.fewDraw = few.kernel("head_few_draw");
+        this.fewDrawMass = few.kernel("head_few_draw_mass");
         Program entropy = cuda.program("entropy/portable");
         this.pack = entropy.kernel("entropy_pack");
         this.merge = entropy.kernel("entropy_merge");
         this.mergeFull = entropy.kernel("entropy_merge_full");
         this.factors = entropy.kernel("entropy_backward_factors");
         statistics.cluster(CLUSTER, 1, 1);
-        statisticsBest.cluster(CLUSTER, 1, 1);
+        statisticsFull.cluster(CLUSTER, 1, 1);
         draw.cluster(CLUSTER, 1, 1);
+        drawMass.cluster(CLUSTER, 1, 1);
         gradient.cluster(CLUSTER, 1, 1);
         this.clusters =
                 Math.min(
@@ -142,21 +149,30 @@ final class HopperHead implements Head {
         }
     }
 
-    /// Where results go.
-    private record Addresses(long logProb, long entropy, long lse, long maxProb, long argmax) {
-        static Addresses of(Entropy.Results results, int rows) {
+    /// What is asked for, and where it goes.
+    private record Addresses(
+            long logProb,
+            long entropy,
+            long lse,
+            long maxProb,
+            long argmax,
+            long set,
+            long mass) {
+        static Addresses of(Entropy.Results results, int rows, int vocab) {
             return new Addresses(
                     results.logProb().require("logProb", DType.F32, rows),
                     address("entropy", results.entropy(), DType.F32, rows),
                     address("lse", results.lse(), DType.F32, rows),
                     address("maxProb", results.maxProb(), DType.F32, rows),
-                    address("argmax", results.argmax(), DType.I32, rows));
+                    address("argmax", results.argmax(), DType.I32, rows),
+                    address("set", results.set(), DType.U8, vocab),
+                    address("mass", results.mass(), DType.F32, rows));
         }
     }
 
     @Override
     public void forward(Input input, Entropy.Results results) {
-        if (!takes(input) || results.set() != null) {
+        if (!takes(input)) {
             chunked.forward(input, results);
             return;
         }
@@ -165,30 +181,32 @@ final class HopperHead implements Head {
         int vocab = input.vocab();
         long target = input.targets().require("targets", DType.I32, rows);
         long bans = address("banned", input.banned(), DType.U8, vocab);
-        Addresses to = Addresses.of(results, rows);
-        boolean best = to.argmax != 0;
+        Addresses to = Addresses.of(results, rows, vocab);
+        boolean full = to.argmax != 0 || to.set != 0;
         boolean few = rows <= FEW_ROWS;
         float inverse = 1f / input.temperature();
         Parts parts = Parts.of(input);
         long all = (long) rows * parts.count;
         try (DeviceBuffer bits = few ? nothing() : packed(vocab, bans);
+                DeviceBuffer members = few || to.set == 0 ? nothing() : packed(vocab, to.set);
                 DeviceBuffer sums = cuda.allocate(PART_BYTES * all);
-                DeviceBuffer words = cuda.allocate(Integer.BYTES * (best ? all : 1));
+                DeviceBuffer words = cuda.allocate(Integer.BYTES * (full ? all : 1));
                 DeviceBuffer targetLogits = cuda.allocate((long) Float.BYTES * rows)) {
             Kernel product;
             if (few) {
-                product = begin(best ? fewStatisticsBest : fewStatistics, input, parts, true);
+                product = begin(full ? fewStatisticsFull : fewStatistics, input, parts, true);
             } else {
-                product = begin(best ? statisticsBest : statistics, input, parts, false);
+                product = begin(full ? statisticsFull : statistics, input, parts, false);
             }
             product.float32(inverse)
                     .pointer(target)
                     .pointer(few ? bans : bits.address())
+                    .pointer(few || to.set == 0 ? to.set : members.address())
                     .pointer(sums.address())
                     .pointer(words.address())
                     .pointer(targetLogits.address());
             launch(product, input, parts, few);
-            (best ? mergeFull : merge)
+            (full ? mergeFull : merge)
                     .begin()
                     .int32(rows)
                     .int32(vocab)
@@ -207,7 +225,7 @@ final class HopperHead implements Head {
                     .pointer(to.lse)
                     .pointer(to.maxProb)
                     .pointer(to.argmax)
-                    .pointer(0)
+                    .pointer(to.mass)
                     .pointer(cuda.faultAddress())
                     .launch(Math.ceilDiv(rows, MERGED_ROWS), THREADS);
         }
@@ -215,10 +233,7 @@ final class HopperHead implements Head {
 
     @Override
     public void sample(Input input, Draw how, Entropy.Results results) {
-        if (!takes(input)
-                || how.options().cuts()
-                || results.set() != null
-                || results.argmax() != null) {
+        if (!takes(input) || how.options().cuts() || results.argmax() != null) {
             chunked.sample(input, how, results);
             return;
         }
@@ -232,17 +247,24 @@ final class HopperHead implements Head {
         long bans = address("banned", input.banned(), DType.U8, vocab);
         long withheld = address("withheld", how.withheld(), DType.U8, vocab);
         long forced = address("forced", how.forced(), DType.I32, rows);
-        Addresses to = Addresses.of(results, rows);
+        Addresses to = Addresses.of(results, rows, vocab);
         float inverse = 1f / input.temperature();
         Parts parts = Parts.of(input);
         long all = (long) rows * parts.count;
         try (DeviceBuffer bits = few ? nothing() : packed(vocab, bans);
                 DeviceBuffer more = few || withheld == 0 ? nothing() : packed(vocab, withheld);
+                DeviceBuffer members = few || to.set == 0 ? nothing() : packed(vocab, to.set);
                 DeviceBuffer sums = cuda.allocate(PART_BYTES * all);
                 DeviceBuffer entries = cuda.allocate(Long.BYTES * all);
                 DeviceBuffer logits = cuda.allocate(Float.BYTES * all);
                 DeviceBuffer forcedLogits = cuda.allocate((long) Float.BYTES * rows)) {
-            Kernel product = begin(few ? fewDraw : draw, input, parts, few);
+            Kernel kernel;
+            if (few) {
+                kernel = to.set == 0 ? fewDraw : fewDrawMass;
+            } else {
+                kernel = to.set == 0 ? draw : drawMass;
+            }
+            Kernel product = begin(kernel, input, parts, few);
             product.float32(inverse)
                     .float32(greedy ? 1f : inverse)
                     .int32(greedy ? 0 : 1)
@@ -251,12 +273,13 @@ final class HopperHead implements Head {
                     .pointer(forced)
                     .pointer(few ? bans : bits.address())
                     .pointer(few || withheld == 0 ? withheld : more.address())
+                    .pointer(few || to.set == 0 ? to.set : members.address())
                     .pointer(sums.address())
                     .pointer(entries.address())
                     .pointer(logits.address())
                     .pointer(forcedLogits.address());
             launch(product, input, parts, few);
-            drawMerge
+            (to.set == 0 ? drawMerge : drawMergeMass)
                     .begin()
                     .int32(rows)
                     .int32(vocab)
@@ -274,6 +297,7 @@ final class HopperHead implements Head {
                     .pointer(to.entropy)
                     .pointer(to.lse)
                     .pointer(to.maxProb)
+                    .pointer(to.mass)
                     .pointer(cuda.faultAddress())
                     .launch(Math.ceilDiv(rows, MERGED_ROWS), THREADS);
         }

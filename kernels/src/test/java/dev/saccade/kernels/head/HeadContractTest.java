@@ -114,6 +114,7 @@ class HeadContractTest {
         private final float[] lse;
         private final float[] maxProb;
         private final int[] argmax;
+        private final float[] mass;
 
         Forward(Buffers buffers, Entropy.Results results) {
             this.logProb = buffers.floats(results.logProb());
@@ -122,6 +123,7 @@ class HeadContractTest {
             this.maxProb = floats(buffers, results.maxProb());
             Span words = results.argmax();
             this.argmax = words == null ? new int[0] : buffers.ints(words);
+            this.mass = floats(buffers, results.mass());
         }
 
         private static float[] floats(Buffers buffers, @Nullable Span span) {
@@ -134,11 +136,13 @@ class HeadContractTest {
             assertThat(lse).isEqualTo(other.lse);
             assertThat(maxProb).isEqualTo(other.maxProb);
             assertThat(argmax).isEqualTo(other.argmax);
+            assertThat(mass).isEqualTo(other.mass);
         }
     }
 
     /// A batch's operands on a device.
     private record Operands(Buffers buffers, Head.Input input) {
+        /// Everything.
         Entropy.Results results() {
             int rows = input.rows();
             return new Entropy.Results(
@@ -147,8 +151,31 @@ class HeadContractTest {
                     buffers.poison(rows),
                     buffers.poison(rows),
                     buffers.poison(DType.I32, rows),
+                    set(),
+                    buffers.poison(rows));
+        }
+
+        /// Every third word.
+        Span set() {
+            byte[] members = new byte[input.vocab()];
+            for (int v = 0; v < members.length; v += 3) {
+                members[v] = 1;
+            }
+            return buffers.of(members);
+        }
+
+        /// What a draw is asked for: without the most probable word, which only stored logits give
+        /// beside it.
+        Entropy.Results drawResults(boolean watched) {
+            int rows = input.rows();
+            return new Entropy.Results(
+                    buffers.poison(rows),
+                    buffers.poison(rows),
+                    buffers.poison(rows),
+                    buffers.poison(rows),
                     null,
-                    null);
+                    watched ? set() : null,
+                    watched ? buffers.poison(rows) : null);
         }
 
         /// All logits, stored.
@@ -335,6 +362,26 @@ class HeadContractTest {
         int rows = target.isCuda() ? 3001 : 301;
         Batch batch = Batch.random(target, rows, 64, 13_017, 1);
         fused(batch, PLENTY).equals(stored(batch));
+    }
+
+    /// What is asked for beside a result changes no bit of it.
+    @ParameterizedTest
+    @EnumSource
+    void aTrainingStepAsksForLess(Target target) {
+        for (int rows : target.isCuda() ? new int[] {20, 70, 2100} : new int[] {20}) {
+            Batch batch = Batch.random(target, rows, 64, 1301, 0.9f);
+            Forward all = fused(batch, PLENTY);
+            try (Buffers buffers = target.open()) {
+                Entropy.Results results =
+                        Entropy.Results.of(
+                                buffers.poison(rows), buffers.poison(rows), buffers.poison(rows));
+                Head.on(buffers.device()).forward(batch.open(buffers, PLENTY).input, results);
+                Forward less = new Forward(buffers, results);
+                assertThat(less.logProb).isEqualTo(all.logProb);
+                assertThat(less.entropy).isEqualTo(all.entropy);
+                assertThat(less.lse).isEqualTo(all.lse);
+            }
+        }
     }
 
     @ParameterizedTest
@@ -524,7 +571,11 @@ class HeadContractTest {
             return new Rule(options, null, null);
         }
 
-        /// With some words withheld and some forced.
+        boolean meddles() {
+            return forced != null;
+        }
+
+        /// With some words withheld, some forced and some watched.
         Rule meddled(Batch batch) {
             byte[] withheld = new byte[batch.vocab];
             for (int v = 1; v < batch.vocab; v++) {
@@ -573,18 +624,6 @@ class HeadContractTest {
         }
     }
 
-    /// Without the most probable word, which only stored logits give beside a draw.
-    private static Entropy.Results drawResults(Buffers buffers, int rows) {
-        return new Entropy.Results(
-                buffers.poison(rows),
-                buffers.poison(rows),
-                buffers.poison(rows),
-                buffers.poison(rows),
-                null,
-                null,
-                null);
-    }
-
     private static Drawn fusedDraw(Batch batch, Rule rule, long scratchBytes) {
         return fusedDraw(batch, rule, scratchBytes, 0, Head::on);
     }
@@ -592,8 +631,9 @@ class HeadContractTest {
     private static Drawn fusedDraw(
             Batch batch, Rule rule, long scratchBytes, int firstRow, Function<Device, Head> head) {
         try (Buffers buffers = batch.target.open()) {
-            Head.Input input = batch.open(buffers, scratchBytes).input;
-            Entropy.Results results = drawResults(buffers, batch.rows);
+            Operands operands = batch.open(buffers, scratchBytes);
+            Head.Input input = operands.input;
+            Entropy.Results results = operands.drawResults(rule.meddles());
             head.apply(buffers.device())
                     .sample(input, rule.open(buffers, batch.rows, firstRow), results);
             return new Drawn(buffers, input.targets(), results);
@@ -605,7 +645,7 @@ class HeadContractTest {
             Operands operands = batch.open(buffers, PLENTY);
             Head.Input input = operands.input;
             Head.Draw draw = rule.open(buffers, batch.rows, 0);
-            Entropy.Results results = drawResults(buffers, batch.rows);
+            Entropy.Results results = operands.drawResults(rule.meddles());
             Span logits = operands.logits();
             Sampling sampling = Sampling.on(buffers.device());
             sampling.sample(
@@ -731,9 +771,10 @@ class HeadContractTest {
         Rule rule = Rule.of(new Sampling.Options(0.7f, 0, 1)).meddled(batch);
         Drawn wanted = storedDraw(batch, rule);
         try (Buffers buffers = target.open()) {
-            Head.Input input = batch.open(buffers, PLENTY).input;
+            Operands operands = batch.open(buffers, PLENTY);
+            Head.Input input = operands.input;
             Head.Draw draw = rule.open(buffers, batch.rows, 0);
-            Entropy.Results results = drawResults(buffers, batch.rows);
+            Entropy.Results results = operands.drawResults(rule.meddles());
             Head head = Head.on(buffers.device());
             Span noTokens = buffers.poison(DType.I32, batch.rows);
             try (Replay replay = buffers.device().record(() -> head.sample(input, draw, results))) {
@@ -761,7 +802,7 @@ class HeadContractTest {
             Head head = Head.on(buffers.device());
             assertThatThrownBy(
                             () -> {
-                                head.sample(input, draw, drawResults(buffers, batch.rows));
+                                head.sample(input, draw, operands.drawResults(false));
                                 buffers.ints(input.targets());
                             })
                     .isInstanceOf(exception)
@@ -817,8 +858,9 @@ class HeadContractTest {
         try (Buffers buffers = Target.CUDA_BF16.openAlone()) {
             CudaDevice cuda = (CudaDevice) buffers.device();
             Operands operands = batch.open(buffers, scratch);
-            Entropy.Results results = Entropy.Results.of(
-                    buffers.poison(rows), buffers.poison(rows), buffers.poison(rows));
+            Entropy.Results results =
+                    Entropy.Results.of(
+                            buffers.poison(rows), buffers.poison(rows), buffers.poison(rows));
             Span up = buffers.of(up(batch, 5));
             Span dHidden = buffers.poison(DType.BF16, rows * width);
             Span dWeight = buffers.poison(batch.vocab * width);
@@ -878,8 +920,10 @@ class HeadContractTest {
         for (int rows : new int[] {20, 130}) {
             Batch batch = Batch.random(Target.CUDA_BF16, rows, 136, 1301, 0.9f);
             fused(batch, PLENTY, one).equals(stored(batch));
-            Rule rule = Rule.of(new Sampling.Options(0.9f, 0, 1)).meddled(batch);
+            Rule rule = Rule.of(new Sampling.Options(0.9f, 0, 1));
             fusedDraw(batch, rule, PLENTY, 0, one).equals(storedDraw(batch, rule));
+            Rule meddled = rule.meddled(batch);
+            fusedDraw(batch, meddled, PLENTY, 0, one).equals(storedDraw(batch, meddled));
         }
         Batch batch = Batch.random(Target.CUDA_BF16, 130, 136, 1301, 0.9f);
         float[] up = up(batch, 5);
