@@ -70,18 +70,11 @@ __device__ __forceinline__ void product(
     registers_up<232>();
     const int warp = static_cast<int>(threadIdx.x) / 32 - 4;
     const int row = warp % 4 * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
-    TurnMultiplier<FewTile, true, true> multiply(stages, width);
-    bool turn = warp / 4 == 0, first = turn;
+    TurnMultiplier<FewTile, true, true> multiply(stages, warp / 4, width);
     while (tiles.next()) {
-      if (!turn) {
-        multiply.skip();
-        turn = true;
-        continue;
-      }
-      turn = false;
+      if (!multiply.takes()) continue;
       float acc[1][LENGTH] = {};
-      multiply(acc, first, tiles.last);
-      first = false;
+      multiply(acc, tiles.last);
       if (warp % 4 * 16 < rows) {
         finish.begin(row);
         finish.tile(acc[0], row, tiles.column);
