@@ -168,16 +168,16 @@ template <typename Flags, bool FULL> struct Statistics {
 
 // The 32 words from 32 `block` on, of this thread's logits, in the order of the words: 8 of its first row, then of the other.
 template <int FIRST = 0, int COUNT = BLOCK_WORDS / 32>
-__device__ __forceinline__ void select(float (&x)[2][8], const float (&acc)[LENGTH], int block) {
+__device__ __forceinline__ void words_of(float (&x)[2][8], const float (&acc)[LENGTH], int block) {
   if constexpr (COUNT == 1) {
 #pragma unroll
     for (int i = 0; i < 16; ++i) x[i / 2 % 2][i / 4 * 2 + i % 2] = acc[FIRST * 16 + i];
   } else {
     constexpr int LEFT = COUNT / 2;
     if (block < FIRST + LEFT) {
-      select<FIRST, LEFT>(x, acc, block);
+      words_of<FIRST, LEFT>(x, acc, block);
     } else {
-      select<FIRST + LEFT, COUNT - LEFT>(x, acc, block);
+      words_of<FIRST + LEFT, COUNT - LEFT>(x, acc, block);
     }
   }
 }
@@ -264,7 +264,7 @@ template <typename Flags, bool MASS> struct Drawing {
 #pragma unroll 1
     for (int block = 0; block < BLOCK_WORDS / 32; ++block) {
       float x[2][8];
-      select(x, acc, block);
+      words_of(x, acc, block);
 #pragma unroll
       for (int h = 0; h < 2; ++h) compete(winner[h], known[h], x[h], key[h], position[h], word + block * 32);
     }
