@@ -797,7 +797,8 @@ class HeadContractTest {
     private static void assertRefused(
             Target target, Batch batch, Rule rule, Class<?> exception, String message) {
         try (Buffers buffers = target.open()) {
-            Head.Input input = batch.open(buffers, PLENTY).input;
+            Operands operands = batch.open(buffers, PLENTY);
+            Head.Input input = operands.input;
             Head.Draw draw = rule.open(buffers, batch.rows, 0);
             Head head = Head.on(buffers.device());
             assertThatThrownBy(
