@@ -151,13 +151,7 @@ final class HopperHead implements Head {
 
     /// What is asked for, and where it goes.
     private record Addresses(
-            long logProb,
-            long entropy,
-            long lse,
-            long maxProb,
-            long argmax,
-            long set,
-            long mass) {
+            long logProb, long entropy, long lse, long maxProb, long argmax, long set, long mass) {
         static Addresses of(Entropy.Results results, int rows, int vocab) {
             return new Addresses(
                     results.logProb().require("logProb", DType.F32, rows),
