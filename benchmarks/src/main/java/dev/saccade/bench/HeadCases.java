@@ -208,7 +208,7 @@ final class HeadCases {
                     own = score;
                 }
             }
-            Workbench.require(
+            bench.require(
                     "score of row " + row, DType.F32, own, best, 16 + Math.abs(best), 2 * slack());
         }
     }

@@ -90,7 +90,7 @@ final class RopeCacheCases {
                         long cached = ((long) places[row] * kvHeads + kvHead) * headDim + i;
                         requireTurned(bench, q, query, q.set(0), query, headDim, angle);
                         requireTurned(bench, k, key, keys.set(0), cached, headDim, angle);
-                        Workbench.require(
+                        bench.require(
                                 "values[" + cached + "]",
                                 dtype,
                                 bench.read(values.set(0), cached),
@@ -119,7 +119,7 @@ final class RopeCacheCases {
         };
         for (int part = 0; part < 2; part++) {
             long at = to + (long) part * half;
-            Workbench.require(
+            bench.require(
                     "[" + at + "]",
                     result.dtype(),
                     bench.read(result, at),

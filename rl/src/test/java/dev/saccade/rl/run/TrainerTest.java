@@ -91,7 +91,7 @@ final class TrainerTest {
     }
 
     @Test
-    void aRunLeavesWhatTheReportReads() {
+    void aRunLeavesWhatTheReportReads() throws IOException {
         Summary summary = summaries.getFirst();
         assertThat(summary.complete()).isTrue();
         assertThat(summary.stages()).hasSize(3);
