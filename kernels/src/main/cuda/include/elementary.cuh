@@ -37,9 +37,12 @@ __device__ __forceinline__ float exp_not_positive(float x) {
   return x < EXP_LOW ? 0.0f : exp_in_range(x);
 }
 
-// e^x. Overflow gives infinity, what is below the smallest normal float is 0, NaN stays.
+// e^x. Overflow gives infinity, what is below the smallest normal float is 0, NaN stays. All cases are computed and one is chosen:
+// without branches the compiler interleaves elements.
 __device__ __forceinline__ float exp_of(float x) {
-  return x <= EXP_HIGH ? exp_not_positive(x) : __fadd_rn(x, __uint_as_float(0x7f800000u));
+  const float inside = exp_in_range(x);
+  const float finite = x < EXP_LOW ? 0.0f : inside;
+  return x <= EXP_HIGH ? finite : __fadd_rn(x, __uint_as_float(0x7f800000u));
 }
 
 // A small integer as a float.

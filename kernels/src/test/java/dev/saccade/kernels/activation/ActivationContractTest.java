@@ -124,6 +124,30 @@ class ActivationContractTest {
         }
     }
 
+    /// Numbers of every size, and what isn't a number: a device has the host's bits.
+    @ParameterizedTest
+    @EnumSource(names = {"CUDA_F32"})
+    void everySizeHasTheHostsBits(Target target) {
+        int count = 1 << 20;
+        float[] z = new float[count];
+        float[] ones = new float[count];
+        for (int i = 0; i < count; i++) {
+            z[i] = Float.intBitsToFloat((int) (i * ((1L << 32) / count) + i % 4093));
+            ones[i] = 1;
+        }
+        z[1] = 88f;
+        z[2] = -88.72f;
+        z[3] = -88.73f;
+        z[4] = Float.NEGATIVE_INFINITY;
+        z[5] = Float.POSITIVE_INFINITY;
+        z[6] = -0f;
+        Results expected = run(Target.HOST, z, ones, ones, 0);
+        Results actual = run(target, z, ones, ones, 0);
+        assertThat(actual.gelu).isEqualTo(expected.gelu);
+        assertThat(actual.geluGradient).isEqualTo(expected.geluGradient);
+        assertThat(actual.swiGlu).isEqualTo(expected.swiGlu);
+    }
+
     @ParameterizedTest
     @EnumSource
     void resultsMayReplaceOperands(Target target) {
