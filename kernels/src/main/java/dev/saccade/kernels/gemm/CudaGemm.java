@@ -104,8 +104,7 @@ final class CudaGemm implements Gemm {
     }
 
     @Override
-    public void multiplyBatch(
-            Shape shape, Batch batch, Span a, Span b, Span c, Epilogue epilogue) {
+    public void multiplyBatch(Shape shape, Batch batch, Span a, Span b, Span c, Epilogue epilogue) {
         batch.require(shape, epilogue);
         int m = shape.m();
         int n = shape.n();
@@ -284,8 +283,8 @@ final class CudaGemm implements Gemm {
     }
 
     /// Whether a product has work for every multiprocessor. Hopper's kernels take one product each;
-    /// a batch of small ones is one launch of the portable kernel, which gives the same bits: on its
-    /// own, a product of 1024^2 elements would leave half of the device idle.
+    /// a batch of small ones is one launch of the portable kernel, which gives the same bits: on
+    /// its own, a product of 1024^2 elements would leave half of the device idle.
     private boolean fills(int m, int n) {
         return (long) m * n >= HOPPER_TILE * cuda.properties().multiprocessors();
     }

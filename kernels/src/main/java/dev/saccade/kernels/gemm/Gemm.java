@@ -48,8 +48,8 @@ public interface Gemm {
     /// Products of one shape, each with operands of its own.
     ///
     /// @param count how many
-    /// @param strideA elements from the first of a product's A to that of the next one's; 0 where all
-    ///   share it
+    /// @param strideA elements from the first of a product's A to that of the next one's; 0 where
+    ///   all share it
     /// @param strideB the same of B
     /// @param strideC the same of C, at least m*n
     record Batch(int count, long strideA, long strideB, long strideC) {
@@ -101,8 +101,8 @@ public interface Gemm {
     /// @throws IllegalArgumentException naming the operand whose type or length does not fit
     void multiply(Shape shape, Span a, Span b, Span c, Epilogue epilogue);
 
-    /// A batch of products, `c[i] = epilogue(a[i] x b[i])`: each has the bits that [#multiply] gives
-    /// it alone. What lies between the results is left as it is.
+    /// A batch of products, `c[i] = epilogue(a[i] x b[i])`: each has the bits that [#multiply]
+    /// gives it alone. What lies between the results is left as it is.
     ///
     /// @param epilogue [Epilogue.Store] or [Epilogue.Accumulate]
     /// @throws IllegalArgumentException naming the operand whose type or length does not fit, or

@@ -55,8 +55,7 @@ final class HostGemm implements Gemm {
     }
 
     @Override
-    public void multiplyBatch(
-            Shape shape, Batch batch, Span a, Span b, Span c, Epilogue epilogue) {
+    public void multiplyBatch(Shape shape, Batch batch, Span a, Span b, Span c, Epilogue epilogue) {
         batch.require(shape, epilogue);
         int m = shape.m();
         int n = shape.n();

@@ -278,7 +278,12 @@ class GemmContractTest {
     void batchesHaveTheBitsOfTheirProducts(Target target, Layout layout) {
         for (int[] size :
                 new int[][] {
-                    {1, 1, 1}, {2, 8, 0}, {3, 17, 5}, {16, 32, 64}, {31, 129, 127}, {65, 72, 136},
+                    {1, 1, 1},
+                    {2, 8, 0},
+                    {3, 17, 5},
+                    {16, 32, 64},
+                    {31, 129, 127},
+                    {65, 72, 136},
                     {128, 136, 72}
                 }) {
             Shape shape = new Shape(layout, size[0], size[1], size[2]);
@@ -365,31 +370,17 @@ class GemmContractTest {
             Span c = buffers.poison(target.dtype(), 12);
             Gemm.Batch dense = Gemm.Batch.dense(2, shape);
             assertThatThrownBy(
-                            () ->
-                                    gemm.multiplyBatch(
-                                            shape, dense, a, b, c, new Epilogue.Bias(b)))
+                            () -> gemm.multiplyBatch(shape, dense, a, b, c, new Epilogue.Bias(b)))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("a batch of products stores or accumulates and has no Bias");
-            assertThatThrownBy(
-                            () ->
-                                    gemm.multiplyBatch(
-                                            shape,
-                                            new Gemm.Batch(2, 8, 12, 5),
-                                            a,
-                                            b,
-                                            c,
-                                            Epilogue.STORE))
+            assertThatThrownBy(() ->
+                            gemm.multiplyBatch(
+                                    shape, new Gemm.Batch(2, 8, 12, 5), a, b, c, Epilogue.STORE))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("the results of a batch overlap: 6 elements each, 5 apart");
-            assertThatThrownBy(
-                            () ->
-                                    gemm.multiplyBatch(
-                                            shape,
-                                            Gemm.Batch.dense(3, shape),
-                                            a,
-                                            b,
-                                            c,
-                                            Epilogue.STORE))
+            assertThatThrownBy(() ->
+                            gemm.multiplyBatch(
+                                    shape, Gemm.Batch.dense(3, shape), a, b, c, Epilogue.STORE))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("a holds 16 elements, expected at least 24");
             assertThatThrownBy(() -> new Gemm.Batch(2, 8, -1, 6))
