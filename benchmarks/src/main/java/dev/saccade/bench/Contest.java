@@ -58,8 +58,7 @@ public final class Contest implements AutoCloseable {
 
     /// Measures all entrants in turns on the device's clock, as the table does.
     public void race() {
-        latest =
-                measures(race.run(entrants.racers(), prepared.clock(), prepared.sets(), SECONDS));
+        latest = measures(race.run(entrants.racers(), prepared.clock(), prepared.sets(), SECONDS));
     }
 
     /// Runs ours [#RUNS] times in a row and waits.

@@ -90,8 +90,7 @@ final class GemmCases {
                 hasResidual || kind.equals("gelu")
                         ? null
                         : new PreparedCase.ForPeers(
-                                new Work.Product(
-                                        shape, dtype, output, hasBias, accumulates, 1),
+                                new Work.Product(shape, dtype, output, hasBias, accumulates, 1),
                                 set ->
                                         new long[] {
                                             a.set(set).address(),
@@ -131,8 +130,7 @@ final class GemmCases {
                         bench.require(
                                 "c[%d, %d, %d]".formatted(index, row, column),
                                 output,
-                                bench.read(
-                                        c.set(0), index * elements + (long) row * n + column),
+                                bench.read(c.set(0), index * elements + (long) row * n + column),
                                 sum.exact,
                                 sum.magnitude + k * CUT_OFF * Math.abs(sum.exact),
                                 ACCUMULATION);

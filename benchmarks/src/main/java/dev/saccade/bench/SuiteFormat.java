@@ -25,8 +25,8 @@ final class SuiteFormat implements OutputFormat {
     /// The longest name of a case, about.
     private static final int NAME_WIDTH = 24;
 
-    /// Of what JMH says around a case, only how far it is and what failed is worth a line here.
-    /// And of what its process says, everything but that the Vector API incubates.
+    /// Of what JMH says around a case, only how far it is and what failed is worth a line here. And
+    /// of what its process says, everything but that the Vector API incubates.
     private static final List<String> DROPPED =
             List.of("# Fork:", "# Warmup Fork:", "WARNING: Using incubator modules");
 

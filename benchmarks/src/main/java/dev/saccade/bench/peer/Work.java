@@ -14,8 +14,8 @@ public sealed interface Work {
     /// @param output type of c
     /// @param bias whether `bias[n]` is added
     /// @param accumulate whether the product is added to c
-    /// @param count how many products, each operand's matrices one right behind the other; without a
-    ///   bias where there are several
+    /// @param count how many products, each operand's matrices one right behind the other; without
+    ///   a bias where there are several
     record Product(
             Gemm.Shape shape,
             DType input,
