@@ -67,11 +67,6 @@ public abstract class DeviceSuite {
         Unmeasured(String why) {
             super(why, null, false, false);
         }
-
-        @Override
-        public String toString() {
-            return String.valueOf(getMessage());
-        }
     }
 
     /// Ours and the peers in turns.
