@@ -39,12 +39,12 @@ __device__ __forceinline__ void store_gradients(uint32_t keyTile, const float (&
   store_rows<WIDTH, 16>(rows + TILE, headDim, lane, [&](int row) { return place(dv, row); });
 }
 
-// dk and dv of 64 keys of a sequence and key-value head. The queries' rows (each query's heads of the group in turn)
-// are walked over in order.
+// dk and dv of 64 keys of a sequence and key-value head: over the heads of the group, for each over its queries in
+// order.
 template <int WIDTH>
 __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, const bf16* v, const bf16* dO,
                                               const float2* statistics, bf16* dk, bf16* dv, const int* tiles,
-                                              int heads, int kvHeads, int headDim, int causal, int magic, float scale,
+                                              int heads, int kvHeads, int headDim, int causal, float scale,
                                               float scaleLog2) {
   using Tile = Rows<WIDTH>;
   constexpr int TILE = TILE_ROWS * Tile::BYTES;
@@ -53,34 +53,37 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
   __shared__ float2 rowStatistics[2][STAGE];
   const uint32_t keyTile = shared_address(shared);
   const uint32_t valueTile = keyTile + TILE;
-  const uint32_t stages = keyTile + 2 * TILE;  // q, dO, and again for the next rows
+  const uint32_t stages = keyTile + 2 * TILE;  // q, dO, and again for the next queries
 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const Work job = work(tiles, kvHeads);
-  const PackedRows rows(job.queryStart, heads, kvHeads, job.kvHead, magic);
-  const int end = job.queryLength * rows.group;
+  const int end = job.queryLength;
   const long long stride = static_cast<long long>(kvHeads) * headDim;
   const long long keyBase = (job.keyStart + job.first) * stride + job.kvHead * headDim;
   const int keys = job.keyLength - job.first;
 
-  // The first row that sees a key (counted from the block's first).
+  // The first query that sees a key (counted from the block's first).
   const int offset = job.first - (job.keyLength - job.queryLength);
-  const auto first_row = [&](int key) { return causal ? max(0, offset + key) * rows.group : 0; };
-  const int warpRow = 16 * warp < keys ? first_row(16 * warp) : end;
-  const int unmasked = first_row(16 * warp + 15);
+  const auto first_query = [&](int key) { return causal ? max(0, offset + key) : 0; };
+  const int warpQuery = 16 * warp < keys ? first_query(16 * warp) : end;
+  const int unmasked = first_query(16 * warp + 15);
 
-  const auto load = [&](int first, int stage) {
+  const int start = first_query(0) / STAGE * STAGE, last = (job.kvHead + 1) * (heads / kvHeads) - 1;
+  const auto load = [&](int head, int first, int stage) {
     const uint32_t to = stages + stage * STAGE_BYTES;
-    load_queries<WIDTH, STAGE, THREADS>(to, rows, first, end, headDim, q, dO);
+    const long long row = static_cast<long long>(job.queryStart + first) * heads + head;
+    const long long pitch = static_cast<long long>(heads) * headDim;
+    load_keys<WIDTH, STAGE, THREADS>(to, q + row * headDim, pitch, end - first, headDim);
+    load_keys<WIDTH, STAGE, THREADS>(to + TILE, dO + row * headDim, pitch, end - first, headDim);
     if (threadIdx.x < STAGE) {
-      const int row = first + threadIdx.x;
-      copy8(shared_address(&rowStatistics[stage][threadIdx.x]), statistics + rows.at(row), row < end);
+      copy8(shared_address(&rowStatistics[stage][threadIdx.x]),
+            statistics + row + static_cast<long long>(threadIdx.x) * heads, first + threadIdx.x < end);
     }
   };
   load_keys<WIDTH, TILE_ROWS, THREADS>(keyTile, k + keyBase, stride, keys, headDim);
   load_keys<WIDTH, TILE_ROWS, THREADS>(valueTile, v + keyBase, stride, keys, headDim);
-  const int start = first_row(0) / STAGE * STAGE;
-  if (start < end) load(start, 0);
+  int head = job.kvHead * (heads / kvHeads), first = start;
+  if (start < end) load(head, first, 0);
   copy_commit();
   copy_wait<0>();
   __syncthreads();
@@ -94,16 +97,18 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
   }
   float keySum[Tile::CHUNKS][4] = {}, valueSum[Tile::CHUNKS][4] = {};
 
-  int stage = 0;
-  for (int first = start; first < end; first += STAGE, stage ^= 1) {
+  for (int stage = 0; first < end; stage ^= 1) {
     copy_wait<0>();
     __syncthreads();
-    if (first + STAGE < end) load(first + STAGE, stage ^ 1);
+    const bool more = first + STAGE < end;
+    const int nextHead = more ? head : head + 1;
+    const int next = more ? first + STAGE : nextHead <= last ? start : end;
+    if (next < end) load(nextHead, next, stage ^ 1);
     copy_commit();
 #pragma unroll 1
     for (int part = 0; part < STAGE; part += 16) {
       if (first + part >= end) break;
-      if (first + part + 16 <= warpRow) continue;
+      if (first + part + 16 <= warpQuery) continue;
       const uint32_t queryTile = stages + stage * STAGE_BYTES + part * Tile::BYTES;
       const uint32_t upstreamTile = queryTile + TILE;
       float p[2][4] = {}, slope[2][4] = {};
@@ -122,7 +127,7 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
       if (first + part < unmasked) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          const int unseen = first_row(16 * warp + 8 * half + lane / 4) - first - part - 2 * (lane & 3);
+          const int unseen = first_query(16 * warp + 8 * half + lane / 4) - first - part - 2 * (lane & 3);
 #pragma unroll
           for (int n = 0; n < 2; n++) {
             if (8 * n < unseen) p[n][2 * half] = -INFINITY;
@@ -157,6 +162,8 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
         multiply_add(keySum[2 * n + 1], slopes, b[2], b[3]);
       }
     }
+    head = nextHead;
+    first = next;
   }
 
   store_gradients<WIDTH>(opaque(keyTile), keySum, valueSum, dk, dv, tiles, opaque(kvHeads), headDim, scale,
@@ -286,9 +293,9 @@ __device__ __forceinline__ void queries_backward(const bf16* q, const bf16* k, c
   extern "C" __global__ void __launch_bounds__(saccade::THREADS, BLOCKS) keys_backward_##WIDTH##_bf16(              \
       const saccade::bf16* q, const saccade::bf16* k, const saccade::bf16* v, const saccade::bf16* dO,              \
       const float2* statistics, saccade::bf16* dk, saccade::bf16* dv, const int* tiles, int heads, int kvHeads,     \
-      int headDim, int causal, int magic, float scale, float scaleLog2) {                                           \
-    saccade::keys_backward<WIDTH>(q, k, v, dO, statistics, dk, dv, tiles, heads, kvHeads, headDim, causal, magic,   \
-                                  scale, scaleLog2);                                                                \
+      int headDim, int causal, float scale, float scaleLog2) {                                                      \
+    saccade::keys_backward<WIDTH>(q, k, v, dO, statistics, dk, dv, tiles, heads, kvHeads, headDim, causal, scale,   \
+                                  scaleLog2);                                                                       \
   }                                                                                                                 \
   extern "C" __global__ void __launch_bounds__(saccade::THREADS, BLOCKS) queries_backward_##WIDTH##_bf16(           \
       const saccade::bf16* q, const saccade::bf16* k, const saccade::bf16* v, const saccade::bf16* dO,              \

@@ -11,6 +11,7 @@
 // once. Otherwise the first block may still move it; where a later one does, the tile goes block by block. Which
 // way is taken never shows in the bits.
 #include "hopper.cuh"
+#include "pipeline.cuh"
 #include "softmax.cuh"
 
 namespace saccade {
@@ -84,31 +85,6 @@ template <typename S> struct Barriers {
       barrier_init(value_full(stage), 1);
       barrier_init(value_empty(stage), S::GROUPS);
     }
-  }
-};
-
-// A place among LENGTH, and the parity of its barriers' phase.
-template <int LENGTH> struct Ring {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ __forceinline__ void next() {
-    if (++stage == LENGTH) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
-// The items of this block. They lie the longest first; every second round goes backwards, so that all blocks get about
-// the same work.
-struct Items {
-  int round = 0, item = blockIdx.x;
-
-  __device__ __forceinline__ void next() {
-    round++;
-    const int place = round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
-    item = round * gridDim.x + place;
   }
 };
 

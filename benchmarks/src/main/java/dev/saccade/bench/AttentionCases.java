@@ -209,7 +209,7 @@ final class AttentionCases {
                         exact += term;
                         magnitude += Math.abs(term);
                     }
-                    Workbench.require(
+                    bench.require(
                             "o of query %d, head %d, element %d".formatted(query, head, d),
                             dtype,
                             got[d],
@@ -219,7 +219,7 @@ final class AttentionCases {
                 }
                 if (lse.length() > 1) {
                     double exact = largest + Math.log(sum);
-                    Workbench.require(
+                    bench.require(
                             "lse of query %d, head %d".formatted(query, head),
                             DType.F32,
                             bench.read(lse, at / shape.headDim()),
@@ -502,7 +502,7 @@ final class AttentionCases {
         private void require(String what, Span span, long at, Totals totals) {
             float[] got = extents.bench.read(span, at, totals.sums.length);
             for (int d = 0; d < got.length; d++) {
-                Workbench.require(
+                extents.bench.require(
                         what + " element " + d,
                         extents.dtype,
                         got[d],

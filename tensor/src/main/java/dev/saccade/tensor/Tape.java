@@ -41,7 +41,7 @@ public final class Tape implements AutoCloseable {
     /// enough rows or words for products at full speed.
     private static final long HOST_LOGITS_BYTES = 64L << 20;
 
-    private static final long CUDA_LOGITS_BYTES = 256L << 20;
+    private static final long CUDA_LOGITS_BYTES = 528L << 20;
 
     private record Node(List<Tensor> outputs, Runnable backward) {}
 
@@ -231,6 +231,18 @@ public final class Tape implements AutoCloseable {
     /// @return the shape of x
     public Tensor rmsNorm(Tensor x, Parameter weight, float eps) {
         return NormOperations.rmsNorm(this, x, weight, eps);
+    }
+
+    /// Two tensors.
+    public record Both(Tensor first, Tensor second) {}
+
+    /// [#rmsNorm] of two tensors of one shape in one pass, as of a layer's queries and keys. Where
+    /// nothing is recorded the results are in the memory of what was normalised, which may not be
+    /// read afterwards: for the results of operations whose way back does not need them, such as
+    /// [#linear].
+    public Both rmsNormBoth(
+            Tensor first, Parameter firstWeight, Tensor second, Parameter secondWeight, float eps) {
+        return NormOperations.rmsNormBoth(this, first, firstWeight, second, secondWeight, eps);
     }
 
     /// Rotates each head by its row's position; x itself stays as it is.

@@ -129,6 +129,27 @@ final class OperationGradientTest {
     }
 
     @Test
+    void rmsNormBoth() {
+        try (GradientCheck check = new GradientCheck(target, 6)) {
+            check.variable("x", 2, 3, 19);
+            check.variable("y", 2, 3, 19);
+            Parameter first = check.parameter("first", 19);
+            Parameter second = check.parameter("second", 19);
+            check.check(
+                    (tape, x) -> {
+                        Tape.Both both =
+                                tape.rmsNormBoth(
+                                        x.apply("x"), first, x.apply("y"), second, (float) EPS);
+                        return tape.add(both.first(), both.second());
+                    },
+                    v ->
+                            Float64.add(
+                                    Float64.rmsNorm(get(v, "x"), get(v, "first"), EPS),
+                                    Float64.rmsNorm(get(v, "y"), get(v, "second"), EPS)));
+        }
+    }
+
+    @Test
     void rope() {
         int[] positions = {0, 1, 2, 0, 7};
         try (GradientCheck check = new GradientCheck(target, 7);

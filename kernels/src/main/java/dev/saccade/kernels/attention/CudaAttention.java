@@ -14,8 +14,8 @@ import org.jspecify.annotations.Nullable;
 
 /// Attention on CUDA. Rows of a tile are the packed rows of a key-value head: each query's heads of
 /// the group in turn. See the kernels in `cuda/attention` for what decides the bits. On Hopper, the
-/// forward pass in BF16 goes to [HopperAttention] where that has a kernel: the one place where that
-/// is chosen.
+/// passes forward and backward in BF16 go to [HopperAttention] where that has kernels: the one
+/// place where that is chosen.
 final class CudaAttention implements Attention {
     private static final double LOG2_E = 1.4426950408889634;
 
@@ -39,6 +39,7 @@ final class CudaAttention implements Attention {
     /// @param backwardTile rows or keys of a backward tile
     /// @param decodeRows packed rows that a block of decode, or of the walk over shared pages,
     ///   takes
+    /// @param statisticsLanes threads for a row's statistics
     private record Kernels(
             Kernel forward,
             Kernel decode,
@@ -49,6 +50,7 @@ final class CudaAttention implements Attention {
             int forwardRows,
             int backwardTile,
             int decodeRows,
+            int statisticsLanes,
             int forwardShared,
             int decodeShared,
             int keysBackwardShared,
@@ -73,6 +75,7 @@ final class CudaAttention implements Attention {
                     device.program("attention/rows").kernel("statistics_bf16"),
                     128,
                     64,
+                    16,
                     16,
                     (128 + 4 * 64) * row,
                     decodeShared(width, stages),
@@ -102,6 +105,7 @@ final class CudaAttention implements Attention {
                     forwardRows,
                     backwardTile,
                     8,
+                    32,
                     (64 + forwardRows) * row + forwardRows * block,
                     (64 + 8) * row + 8 * block,
                     (64 + 2 * backwardTile) * row + 2 * backwardTile * block,
@@ -336,6 +340,17 @@ final class CudaAttention implements Attention {
             }
             return;
         }
+        if (hopper != null && type == DType.BF16 && hopper.choose(shape, sequences) != null) {
+            int tile = HopperBackward.ROWS;
+            TileList keys = tiles(shape, sequences, TileList.Side.KEYS, tile, 1);
+            TileList queries = tiles(shape, sequences, TileList.Side.ROWS, tile, 1);
+            float scaleLog2 = scaleLog2(shape);
+            hopper.backward()
+                    .launch(
+                            shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, keys, queries,
+                            scaleLog2);
+            return;
+        }
         Kernels kernels = kernels(type, shape.headDim());
         int tile = kernels.backwardTile;
         try (DeviceBuffer statistics = device.allocate(Math.max(1, 8L * rows))) {
@@ -347,9 +362,10 @@ final class CudaAttention implements Attention {
                     .pointer(statistics.address())
                     .int32(rows)
                     .int32(shape.headDim())
-                    .launch(Math.ceilDiv(rows, ROW_THREADS / 32), ROW_THREADS);
+                    .launch(Math.ceilDiv(rows, ROW_THREADS / kernels.statisticsLanes), ROW_THREADS);
             TileList keys = tiles(shape, sequences, TileList.Side.KEYS, tile);
-            operands(kernels.keysBackward, q, k, v)
+            Kernel keysBackward = operands(kernels.keysBackward, q, k, v);
+            keysBackward
                     .pointer(dO.address())
                     .pointer(statistics.address())
                     .pointer(dk.address())
@@ -358,8 +374,11 @@ final class CudaAttention implements Attention {
                     .int32(shape.heads())
                     .int32(shape.kvHeads())
                     .int32(shape.headDim())
-                    .int32(shape.causal() ? 1 : 0)
-                    .int32(reciprocal(group(shape)))
+                    .int32(shape.causal() ? 1 : 0);
+            if (type == DType.F32) {
+                keysBackward.int32(reciprocal(group(shape))); // it packs the heads of a group
+            }
+            keysBackward
                     .float32(shape.scale())
                     .float32(scaleLog2(shape))
                     .launch(blocks(keys, shape), 1, 1, THREADS, kernels.keysBackwardShared);

@@ -10,17 +10,18 @@ import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/// The forward pass in BF16 on Hopper: `attention/hopper.cu`. Its kernels give a query the bits of
-/// `attention/forward.cu`; an item is some queries of one head, so heads of a group share keys only
-/// in the second-level cache.
+/// Attention in BF16 on Hopper: the forward pass, `attention/hopper.cu`, and the backward pass,
+/// which is [HopperBackward]. The kernels give a query the bits of `attention/forward.cu`; an item
+/// is some queries of one head, so heads of a group share keys only in the second-level cache.
 final class HopperAttention {
     /// Elements across in shared memory: the span of the swizzle.
     private static final int PANEL = 64;
 
     private static final int BYTES = 2;
 
-    /// Asks for one kernel wherever it can be used: `portable`, `simple` or `overlapped`. No kernel
-    /// shows in the bits; this is to measure them.
+    /// Asks for one kernel of the forward pass wherever it can be used: `portable`, `simple` or
+    /// `overlapped`; with `portable` the backward pass is the portable one, too. No kernel shows in
+    /// the bits; this is to measure them.
     static final String PROPERTY = "saccade.attention";
 
     private final CudaDevice cuda;
@@ -29,6 +30,7 @@ final class HopperAttention {
     private final TensorMap queries;
     private final TensorMap keys;
     private final TensorMap values;
+    private final HopperBackward backward;
 
     /// Chooses a call's kernel.
     interface Choice {
@@ -43,9 +45,10 @@ final class HopperAttention {
     HopperAttention(CudaDevice cuda, Choice choice) {
         this.cuda = cuda;
         this.choice = choice;
-        queries = rows();
-        keys = rows();
-        values = rows();
+        queries = rows(cuda);
+        keys = rows(cuda);
+        values = rows(cuda);
+        backward = new HopperBackward(cuda);
     }
 
     /// @param asked the kernel that [#PROPERTY] names; null for what is best
@@ -65,7 +68,8 @@ final class HopperAttention {
                 "-D%s=%s, expected portable, simple or overlapped".formatted(PROPERTY, asked));
     }
 
-    private TensorMap rows() {
+    /// A map of rows in bf16 that lie in shared memory as wgmma reads them.
+    static TensorMap rows(CudaDevice cuda) {
         return cuda.tensorMap(TensorMap.Element.BFLOAT16, 2)
                 .swizzle(TensorMap.Swizzle.B128)
                 .promotion(TensorMap.Promotion.B256);
@@ -76,9 +80,14 @@ final class HopperAttention {
         return cuda.properties().computeMajor() == 9;
     }
 
-    /// The kernel for a call; null for the portable one.
+    /// The kernel for a call, of which the backward pass comes here, too; null where both are the
+    /// portable ones.
     @Nullable HopperForward choose(Shape shape, Sequences sequences) {
         return HopperForward.supports(shape.headDim()) ? choice.kernel(shape, sequences) : null;
+    }
+
+    HopperBackward backward() {
+        return backward;
     }
 
     /// @param q begins, as k, v and o do, on 16 bytes
@@ -128,7 +137,8 @@ final class HopperAttention {
                         kernel.sharedBytes(headDim));
     }
 
-    private static void encode(TensorMap map, Span span, int rows, int width, int boxRows) {
+    /// Tiles of `boxRows` rows and [#PANEL] elements.
+    static void encode(TensorMap map, Span span, int rows, int width, int boxRows) {
         map.address(span.address())
                 .dimension(0, width, PANEL)
                 .dimension(1, rows, (long) width * BYTES, boxRows)

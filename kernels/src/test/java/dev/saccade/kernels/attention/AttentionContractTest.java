@@ -22,6 +22,7 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -118,7 +119,10 @@ class AttentionContractTest {
             Span dq = output(in.target.dtype(), in.q.length);
             Span dk = output(in.target.dtype(), in.k.length);
             Span dv = output(in.target.dtype(), in.v.length);
-            Span dO = input(in.dO);
+            return backward(input(in.dO), dq, dk, dv);
+        }
+
+        Gradients backward(Span dO, Span dq, Span dk, Span dv) {
             attention.backward(in.shape, in.sequences, q, k, v, o, lse, dO, dq, dk, dv);
             return new Gradients(buffers.floats(dq), buffers.floats(dk), buffers.floats(dv));
         }
@@ -550,11 +554,11 @@ class AttentionContractTest {
             Outputs whole = forward(in);
             int[] start = in.sequences.keyStart();
             Outputs plain = decode(in, start, GROUPED_LENGTHS, queries, in.q, null);
-            assertSameBits(in, "plain lse", 1, whole.lse, plain.lse);
-            assertSameBits(in, "plain o", headDim, whole.o, plain.o);
+            assertSameBits("plain lse", in.shape.heads(), 1, whole.lse, plain.lse);
+            assertSameBits("plain o", in.shape.heads(), headDim, whole.o, plain.o);
             Outputs shared = decode(in, start, GROUPED_LENGTHS, queries, in.q, GROUPS);
-            assertSameBits(in, "lse", 1, whole.lse, shared.lse);
-            assertSameBits(in, "o", headDim, whole.o, shared.o);
+            assertSameBits("lse", in.shape.heads(), 1, whole.lse, shared.lse);
+            assertSameBits("o", in.shape.heads(), headDim, whole.o, shared.o);
         }
     }
 
@@ -573,8 +577,8 @@ class AttentionContractTest {
             Inputs in = grouped(target, shape, 1, groups, length, 0);
             Outputs whole = forward(in);
             Outputs outputs = decode(in, in.sequences.keyStart(), length, 1, in.q, groups);
-            assertSameBits(in, "lse", 1, whole.lse, outputs.lse);
-            assertSameBits(in, "o", headDim, whole.o, outputs.o);
+            assertSameBits("lse", in.shape.heads(), 1, whole.lse, outputs.lse);
+            assertSameBits("o", in.shape.heads(), headDim, whole.o, outputs.o);
         }
     }
 
@@ -599,8 +603,8 @@ class AttentionContractTest {
                             _ -> new CudaAttention(cuda, null));
             for (int run = 0; run < 2; run++) {
                 Outputs hopper = decode(in, start, GROUPED_LENGTHS, 1, in.q, GROUPS);
-                assertSameBits(in, "lse", 1, portable.lse, hopper.lse);
-                assertSameBits(in, "o", headDim, portable.o, hopper.o);
+                assertSameBits("lse", in.shape.heads(), 1, portable.lse, hopper.lse);
+                assertSameBits("o", in.shape.heads(), headDim, portable.o, hopper.o);
             }
         }
     }
@@ -716,10 +720,20 @@ class AttentionContractTest {
         }
     }
 
+    static Stream<Arguments> masksAndHeadDims() {
+        return over(
+                Arguments.of(true, 32),
+                Arguments.of(false, 32),
+                Arguments.of(true, 64),
+                Arguments.of(false, 64),
+                Arguments.of(true, 128),
+                Arguments.of(false, 128));
+    }
+
     @ParameterizedTest
-    @MethodSource("masks")
-    void aSequenceDoesNotDependOnItsBatch(Target target, boolean causal) {
-        Shape shape = shape(7, 1, 32, causal);
+    @MethodSource("masksAndHeadDims")
+    void aSequenceDoesNotDependOnItsBatch(Target target, boolean causal, int headDim) {
+        Shape shape = shape(7, 1, headDim, causal);
         Inputs batch = Inputs.random(target, shape, packed(70, 1, 33, 129, 90, 200), 41);
         Outputs outputs;
         Gradients gradients;
@@ -863,30 +877,135 @@ class AttentionContractTest {
 
     private static void assertHopperAgrees(HopperForward kernel, Inputs in) {
         CudaDevice cuda = Target.sharedCuda();
-        assumeTrue(HopperAttention.runsOn(cuda), "not a Hopper GPU");
-        HopperAttention hopper = new HopperAttention(cuda, (shape, sequences) -> kernel);
         try (Operands portable = new Operands(in, 0, _ -> new CudaAttention(cuda, null));
-                Operands forced = new Operands(in, 0, _ -> new CudaAttention(cuda, hopper))) {
+                Operands forced = new Operands(in, 0, _ -> hopper(cuda, kernel))) {
             Outputs expected = portable.forward();
+            int heads = in.shape.heads();
             for (int run = 0; run < 2; run++) {
                 Outputs actual = forced.forward();
-                assertSameBits(in, "lse", 1, expected.lse, actual.lse);
-                assertSameBits(in, "o", in.shape.headDim(), expected.o, actual.o);
+                assertSameBits("lse", heads, 1, expected.lse, actual.lse);
+                assertSameBits("o", heads, in.shape.headDim(), expected.o, actual.o);
             }
         }
     }
 
-    /// @param width elements of a query and head
+    private static CudaAttention hopper(CudaDevice cuda, HopperForward kernel) {
+        assumeTrue(HopperAttention.runsOn(cuda), "not a Hopper GPU");
+        return new CudaAttention(cuda, new HopperAttention(cuda, (shape, sequences) -> kernel));
+    }
+
+    /// @param width elements of a row and head
     private static void assertSameBits(
-            Inputs in, String what, int width, float[] expected, float[] actual) {
+            String what, int heads, int width, float[] expected, float[] actual) {
         int at = Arrays.mismatch(expected, actual);
         if (at >= 0) {
-            int heads = in.shape.heads();
             assertThat(actual[at])
                     .as(
                             "%s[%d] of row %d, head %d",
                             what, at % width, at / width / heads, at / width % heads)
                     .isEqualTo(expected[at]);
+        }
+    }
+
+    /// Extents for the backward pass on Hopper.
+    static Stream<Arguments> hopperBackward() {
+        return Stream.of(
+                Arguments.of(2, 2, 128, true),
+                Arguments.of(10, 2, 128, true),
+                Arguments.of(6, 2, 128, false),
+                Arguments.of(7, 1, 64, true),
+                Arguments.of(3, 3, 64, true),
+                Arguments.of(4, 2, 64, false));
+    }
+
+    /// Whether gradients have the same bits by wgmma, from tiles of 64 rows that TMA cuts out of
+    /// what lies there, as by mma.sync: they have one order, and what belongs to others adds
+    /// nothing.
+    @ParameterizedTest
+    @MethodSource("hopperBackward")
+    void hopperAndPortableGradientsAgreeInTheirBits(
+            int heads, int kvHeads, int headDim, boolean causal) {
+        Shape shape = shape(heads, kvHeads, headDim, causal);
+        Sequences sequences =
+                packed(1, 2, 63, 64, 65, 0, 127, 128, 129, 191, 192, 193, 256, 257, 600, 1025);
+        assertHopperGradientsAgree(
+                Inputs.random(Target.CUDA_BF16, shape, sequences, 121 + headDim));
+    }
+
+    /// As [#hopperLeavesWhatBelongsToNobody].
+    @ParameterizedTest
+    @MethodSource("hopperBackward")
+    void hopperGradientsLeaveWhatBelongsToNobody(
+            int heads, int kvHeads, int headDim, boolean causal) {
+        Shape shape = shape(heads, kvHeads, headDim, causal);
+        Sequences sequences =
+                new Sequences(
+                        new int[] {45, 1, 8, 90, 200, 400},
+                        new int[] {37, 5, 0, causal ? 0 : 2, 130, 1},
+                        new int[] {102, 3, 90, 300, 310, 5},
+                        new int[] {140, 80, 10, causal ? 2 : 0, 517, 70});
+        Inputs in = Inputs.random(Target.CUDA_BF16, shape, sequences, 131 + headDim);
+        boolean[] query = covered(sequences.queryStart(), sequences.queryLength(), in.q.length);
+        boolean[] key = covered(sequences.keyStart(), sequences.keyLength(), in.k.length);
+        spoil(in.q, query);
+        spoil(in.dO, query);
+        spoil(in.k, key);
+        spoil(in.v, key);
+        Gradients gradients = assertHopperGradientsAgree(in);
+        assertOnlyCoveredAreWritten(gradients.dq, query);
+        assertOnlyCoveredAreWritten(gradients.dk, key);
+        assertOnlyCoveredAreWritten(gradients.dv, key);
+    }
+
+    /// More items than multiprocessors, several times, so that rings and rounds wrap.
+    @ParameterizedTest
+    @MethodSource("hopperBackward")
+    void hopperBackwardBlocksTakeManyItems(int heads, int kvHeads, int headDim, boolean causal) {
+        int[] lengths = new int[40];
+        Arrays.setAll(lengths, s -> 100 + 23 * s);
+        Shape shape = shape(heads, kvHeads, headDim, causal);
+        assertHopperGradientsAgree(
+                Inputs.random(Target.CUDA_BF16, shape, packed(lengths), 141 + headDim));
+    }
+
+    private static Gradients assertHopperGradientsAgree(Inputs in) {
+        CudaDevice cuda = Target.sharedCuda();
+        try (Operands portable = new Operands(in, 0, _ -> new CudaAttention(cuda, null));
+                Operands forced =
+                        new Operands(in, 0, _ -> hopper(cuda, HopperForward.OVERLAPPED))) {
+            portable.forward();
+            forced.forward();
+            Gradients expected = portable.backward();
+            int headDim = in.shape.headDim();
+            int kvHeads = in.shape.kvHeads();
+            Gradients actual = forced.backward();
+            assertSameBits("dv", kvHeads, headDim, expected.dv, actual.dv);
+            assertSameBits("dk", kvHeads, headDim, expected.dk, actual.dk);
+            assertSameBits("dq", in.shape.heads(), headDim, expected.dq, actual.dq);
+            return actual;
+        }
+    }
+
+    /// A race would show now and then.
+    @ParameterizedTest
+    @CsvSource({"64, true", "64, false", "128, true", "128, false"})
+    void aThousandBackwardPassesGiveTheSameBits(int headDim, boolean causal) {
+        Target target = Target.CUDA_BF16;
+        Shape shape = shape(4, 2, headDim, causal);
+        Inputs in = Inputs.random(target, shape, packed(129, 65, 300, 1, 450), 151);
+        try (Operands operands = new Operands(in, 0)) {
+            operands.forward();
+            Span dO = operands.input(in.dO);
+            Span dq = operands.output(target.dtype(), in.q.length);
+            Span dk = operands.output(target.dtype(), in.k.length);
+            Span dv = operands.output(target.dtype(), in.v.length);
+            Gradients first = operands.backward(dO, dq, dk, dv);
+            for (int run = 1; run < 1000; run++) {
+                Gradients again = operands.backward(dO, dq, dk, dv);
+                assertThat(Arrays.equals(first.dq, again.dq)).as("dq of run %d", run).isTrue();
+                assertThat(Arrays.equals(first.dk, again.dk)).as("dk of run %d", run).isTrue();
+                assertThat(Arrays.equals(first.dv, again.dv)).as("dv of run %d", run).isTrue();
+            }
         }
     }
 

@@ -1,0 +1,689 @@
+// Attention backward in bf16 on Hopper (sm_90a): the bits of backward.cu by TMA and wgmma, in two kernels as there.
+//
+// keys_backward sums dk and dv over the queries, queries_backward sums dq over the keys. A block is persistent; an item
+// is 128 rows that stay (keys and values, or queries and dO of one head), 64 for each of two warpgroups that multiply,
+// and the rows that stream past them in tiles of 64 (queries and dO, or keys and values). One thread of a third
+// warpgroup keeps the tiles on their way by TMA, and what stays for the next item.
+//
+// What stays is the left side of all products, so a tile of scores lies in registers as the left operand of the product
+// that follows it: weights and slopes never go through shared memory. In keys_backward the scores are transposed for
+// that. A tile's products are started as soon as what they read is there, and the next tile's scores right behind them:
+// while a warpgroup computes weights, dO v' is under way, while it computes slopes, the sum for dv is.
+//
+// Every element is one chain in the portable kernel's order: scores over the head dimension, dq over the keys, dk and dv
+// over the heads of the group and for each over its queries. Tiles that a warpgroup's keys don't see are skipped, which
+// adds no 0 where the portable kernel adds none that shows.
+#include "hopper.cuh"
+#include "pipeline.cuh"
+#include "softmax.cuh"
+#include "statistics.cuh"
+
+namespace saccade {
+namespace {
+
+constexpr int GROUP_ROWS = 64;  // of what stays, for a warpgroup
+constexpr int GROUP_THREADS = 128;
+constexpr int GROUPS = 2;
+constexpr int ROWS = GROUP_ROWS * GROUPS;
+constexpr int TILE = 64;        // rows that stream past together
+constexpr int REST = 16;        // and as many as are multiplied of a sequence's last tile, where that holds no more
+constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle; wider rows are several panels
+constexpr int STAYING_PANEL = ROWS * ROW_BYTES;
+constexpr int TILE_PANEL = TILE * ROW_BYTES;
+constexpr int STATISTICS = 2;  // of a query and head: lse log2(e), and dO.o
+constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
+
+// What ptxas gives each thread at the start is shared out again: to the thread that loads, and to those that multiply.
+constexpr int PRODUCER_REGISTERS = 24;
+constexpr int CONSUMER_REGISTERS = 240;
+
+// Named barriers: each warpgroup's own.
+constexpr int OWN = 1;
+
+// 64 x COLUMNS numbers of a warpgroup, element i as wgmma leaves it, and rounded: left operands of the steps of 16 that
+// follow.
+template <int COLUMNS> using Scores = float[GROUP_ROWS * COLUMNS / GROUP_THREADS];
+template <int COLUMNS> using Operand = uint32_t[GROUP_ROWS * COLUMNS / GROUP_THREADS / 2];
+
+// The sequence of an item, the first of its rows that stay, and the head that those belong to.
+struct Job {
+  int queryStart, queryLength, keyStart, keyLength, first, head;
+
+  // Query i sees keys up to i + offset() when causal.
+  __device__ __forceinline__ int offset() const { return keyLength - queryLength; }
+
+  // How many keys a query sees; it grows with the query.
+  __device__ __forceinline__ int visible(int query, int causal) const {
+    return causal ? min(keyLength, offset() + query + 1) : keyLength;
+  }
+
+  // Tiles that hold the keys which the queries `from` to `from + count` see.
+  __device__ __forceinline__ int key_tiles(int from, int count, int causal) const {
+    return from < queryLength ? (visible(min(from + count, queryLength) - 1, causal) + TILE - 1) / TILE : 0;
+  }
+
+  __device__ __forceinline__ int query_tiles() const { return (queryLength + TILE - 1) / TILE; }
+
+  // The first tile with a query that sees the key.
+  __device__ __forceinline__ int first_query_tile(int key, int causal) const {
+    return causal ? max(0, key - offset()) / TILE : 0;
+  }
+};
+
+// HopperBackward.java has the same numbers.
+template <int WIDTH_, int STAGES_> struct Shape {
+  static constexpr int WIDTH = WIDTH_, PANELS = WIDTH / 64, STEPS = WIDTH / 16, STAGES = STAGES_;
+  static constexpr int STAYING = PANELS * STAYING_PANEL, TILE_BYTES = PANELS * TILE_PANEL;  // of one of two tensors
+  static constexpr int STAGES_AT = 2 * 2 * STAYING;
+  static constexpr int STATISTICS_AT = STAGES_AT + STAGES * 2 * TILE_BYTES;
+  // Either for each stage those of a tile, or for both items those of what stays.
+  static constexpr int TILE_STATISTICS = STATISTICS * TILE * 4, STAYING_STATISTICS = STATISTICS * ROWS * 4;
+  static constexpr int JOBS_AT =
+      STATISTICS_AT + (STAGES * TILE_STATISTICS > 2 * STAYING_STATISTICS ? STAGES * TILE_STATISTICS
+                                                                         : 2 * STAYING_STATISTICS);
+  static constexpr int BARRIERS_AT = JOBS_AT + 2 * static_cast<int>(sizeof(Job));
+  static_assert(BARRIERS_AT % 8 == 0 && BARRIERS_AT + (4 + 2 * STAGES) * 8 <= 232448, "a block's shared memory");
+};
+
+// A block's barriers: `full` when TMA has filled a place, `empty` when all warpgroups have read it.
+template <typename S> struct Barriers {
+  uint32_t base;
+
+  __device__ __forceinline__ uint32_t staying_full(int slot) const { return base + slot * 8; }
+  __device__ __forceinline__ uint32_t staying_empty(int slot) const { return base + (2 + slot) * 8; }
+  __device__ __forceinline__ uint32_t full(int stage) const { return base + (4 + stage) * 8; }
+  __device__ __forceinline__ uint32_t empty(int stage) const { return base + (4 + S::STAGES + stage) * 8; }
+
+  __device__ __forceinline__ void init() const {
+    for (int slot = 0; slot < 2; slot++) {
+      barrier_init(staying_full(slot), 1);
+      barrier_init(staying_empty(slot), GROUPS * 4);  // each warp takes its results out on its own
+    }
+    for (int stage = 0; stage < S::STAGES; stage++) {
+      barrier_init(full(stage), 1);
+      barrier_init(empty(stage), GROUPS);
+    }
+  }
+};
+
+// The two tensors of which rows stay, the two that stream past them, and the statistics of queries.
+struct Maps {
+  const TensorMap &staying0, &staying1, &tile0, &tile1, &statistics;
+};
+
+// The thread that keeps everything filled.
+template <typename S> struct Producer {
+  const Maps& maps;
+  unsigned char* shared;
+  uint32_t base;
+  Ring<2> slot;
+  Ring<S::STAGES> at;
+
+  __device__ __forceinline__ Producer(const Maps& maps, unsigned char* shared)
+      : maps(maps), shared(shared), base(shared_address(shared)) {}
+
+  // What stays for an item; `statistics` is the row of theirs, or -1.
+  __device__ __forceinline__ void stay(const Job& job, int x, int y, int statistics) {
+    const Barriers<S> barriers{base + S::BARRIERS_AT};
+    const uint32_t to = base + slot.stage * (2 * S::STAYING), arrived = barriers.staying_full(slot.stage);
+    barrier_wait(barriers.staying_empty(slot.stage), slot.parity ^ 1);
+    reinterpret_cast<Job*>(shared + S::JOBS_AT)[slot.stage] = job;
+    barrier_expect(arrived, 2 * S::STAYING + (statistics < 0 ? 0 : S::STAYING_STATISTICS));
+#pragma unroll
+    for (int panel = 0; panel < S::PANELS; panel++) {
+      tma_load(to + panel * STAYING_PANEL, maps.staying0, arrived, x + 64 * panel, y);
+      tma_load(to + S::STAYING + panel * STAYING_PANEL, maps.staying1, arrived, x + 64 * panel, y);
+    }
+    if (statistics >= 0) {
+      tma_load(base + S::STATISTICS_AT + slot.stage * S::STAYING_STATISTICS, maps.statistics, arrived, y, statistics);
+    }
+    slot.next();
+  }
+
+  __device__ __forceinline__ void stream(int x, int y, int statistics) {
+    const Barriers<S> barriers{base + S::BARRIERS_AT};
+    const uint32_t to = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES), arrived = barriers.full(at.stage);
+    barrier_wait(barriers.empty(at.stage), at.parity ^ 1);
+    barrier_expect(arrived, 2 * S::TILE_BYTES + (statistics < 0 ? 0 : S::TILE_STATISTICS));
+#pragma unroll
+    for (int panel = 0; panel < S::PANELS; panel++) {
+      tma_load(to + panel * TILE_PANEL, maps.tile0, arrived, x + 64 * panel, y);
+      tma_load(to + S::TILE_BYTES + panel * TILE_PANEL, maps.tile1, arrived, x + 64 * panel, y);
+    }
+    if (statistics >= 0) {
+      tma_load(base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS, maps.statistics, arrived, y, statistics);
+    }
+    at.next();
+  }
+};
+
+__device__ __forceinline__ Job job_at(const int* tiles, int item, int heads) {
+  const int* tile = tiles + 5 * (item / heads);
+  return {tile[0], tile[1], tile[2], tile[3], tile[4], item % heads};
+}
+
+// Keys and values stay; the queries of the group's heads stream past, head after head.
+template <typename S>
+__device__ __forceinline__ void produce_for_keys(const Maps& maps, unsigned char* shared, const int* tiles, int items,
+                                                 int heads, int kvHeads, int causal) {
+  Producer<S> producer(maps, shared);
+  const int group = heads / kvHeads;
+  for (Items order; order.item < items; order.next()) {
+    const Job job = job_at(tiles, order.item, kvHeads);
+    producer.stay(job, job.head * S::WIDTH, job.keyStart + job.first, -1);
+    const int start = job.first_query_tile(job.first, causal), end = job.query_tiles();
+    for (int head = job.head * group; head < (job.head + 1) * group; head++) {
+#pragma unroll 1
+      for (int tile = start; tile < end; tile++) {
+        producer.stream(head * S::WIDTH, job.queryStart + tile * TILE, STATISTICS * head);
+      }
+    }
+  }
+}
+
+// Queries and dO of one head stay; keys and values stream past.
+template <typename S>
+__device__ __forceinline__ void produce_for_queries(const Maps& maps, unsigned char* shared, const int* tiles,
+                                                    int items, int heads, int kvHeads, int causal) {
+  Producer<S> producer(maps, shared);
+  const int group = heads / kvHeads;
+  for (Items order; order.item < items; order.next()) {
+    const Job job = job_at(tiles, order.item, heads);
+    producer.stay(job, job.head * S::WIDTH, job.queryStart + job.first, STATISTICS * job.head);
+    const int x = job.head / group * S::WIDTH, end = job.key_tiles(job.first, ROWS, causal);
+#pragma unroll 1
+    for (int tile = 0; tile < end; tile++) producer.stream(x, job.keyStart + tile * TILE, -1);
+  }
+}
+
+// A warpgroup's rows of one of the tensors that stay, as left operands of products over the head dimension: from
+// shared memory,
+template <typename S> struct Shared {
+  uint64_t descriptor;
+
+  __device__ __forceinline__ void load(uint32_t place) { descriptor = matrix_descriptor(place, STAYING_PANEL); }
+
+  // result = these rows times the first of a tile; the products are only started.
+  template <int N> __device__ __forceinline__ void start(float (&result)[N], uint64_t tile) const {
+    wgmma_first<true, true>(result, descriptor, tile);
+#pragma unroll
+    for (int step = 1; step < S::STEPS; step++) {
+      const int panel = step / 4, inner = step % 4 * static_cast<int>(DESCRIPTOR_STEP<true>);
+      wgmma<true, true>(result, descriptor + panel * (STAYING_PANEL >> 4) + inner,
+                        tile + panel * (TILE_PANEL >> 4) + inner);
+    }
+  }
+};
+
+// or in registers: that halves what such a product reads of shared memory.
+template <typename S> struct Held {
+  uint32_t rows[4 * S::STEPS];
+
+  __device__ __forceinline__ void load(uint32_t place) {
+    const int row = threadIdx.x / 32 % 4 * 16 + threadIdx.x % 16, half = threadIdx.x / 16 % 2;
+#pragma unroll
+    for (int step = 0; step < S::STEPS; step++) {
+      const int chunk = 2 * (step % 4) + half;
+      uint32_t four[4];
+      load_matrices(four, place + step / 4 * STAYING_PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4));
+#pragma unroll
+      for (int i = 0; i < 4; i++) rows[4 * step + i] = four[i];
+    }
+  }
+
+  template <int N> __device__ __forceinline__ void start(float (&result)[N], uint64_t tile) const {
+    wgmma_first<true>(result, rows, tile);
+#pragma unroll
+    for (int step = 1; step < S::STEPS; step++) {
+      wgmma<true>(result, rows + 4 * step,
+                  tile + step / 4 * (TILE_PANEL >> 4) + step % 4 * static_cast<int>(DESCRIPTOR_STEP<true>));
+    }
+  }
+};
+
+// sum += what is rounded in `left` times the first rows of a tile; the products are only started.
+template <int N, int M>
+__device__ __forceinline__ void start_sum(float (&sum)[M], const uint32_t (&left)[N], uint64_t tile) {
+#pragma unroll
+  for (int step = 0; step < N / 4; step++) wgmma<false>(sum, left + 4 * step, tile + step * DESCRIPTOR_STEP<false>);
+}
+
+// As scores lie they are a product's left operand.
+template <int N> __device__ __forceinline__ void round_operand(uint32_t (&operand)[N], const float (&score)[2 * N]) {
+#pragma unroll
+  for (int i = 0; i < N; i++) operand[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
+  pin(operand);
+}
+
+__device__ __forceinline__ float slope_of(float weight, float product, float constant) {
+  return __fmul_rn(weight, __fsub_rn(product, constant));
+}
+
+// The rows of a tile's first COLUMNS from `left` on belong to another sequence or to nobody: they become 0, whatever they
+// were multiplied with. Called by all threads of a warpgroup.
+template <typename S, int COLUMNS> __device__ __forceinline__ void clear_rows(uint32_t stage, int left) {
+  for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < COLUMNS * ROW_BYTES; i += GROUP_THREADS * 16) {
+#pragma unroll
+    for (int panel = 0; panel < 2 * S::PANELS; panel++) {
+      store_shared(stage + panel * TILE_PANEL + i, make_uint4(0, 0, 0, 0));
+    }
+  }
+}
+
+// Rounds a warp's 16 rows of a sum, times a factor, through the rows' place, which nobody reads any more, to where they
+// belong; `rows` of them exist.
+template <typename S>
+__device__ __forceinline__ void store_sum(const float (&sum)[S::WIDTH / 2], float factor, uint32_t place, bf16* to,
+                                          long long stride, int rows) {
+  const int lane = threadIdx.x % 32;
+  const auto chunk_at = [&](int row, int panel, int chunk) {
+    return place + panel * STAYING_PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4);
+  };
+#pragma unroll
+  for (int n = 0; n < S::STEPS; n++) {
+    const float* x = sum + 8 * n;
+    stmatrix(chunk_at(lane % 16, n / 4, 2 * (n % 4) + lane / 16), pack_bf16(x[0] * factor, x[1] * factor),
+             pack_bf16(x[2] * factor, x[3] * factor), pack_bf16(x[4] * factor, x[5] * factor),
+             pack_bf16(x[6] * factor, x[7] * factor));
+  }
+  __syncwarp();
+  const int chunk = lane % 8;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int row = lane / 8 + 4 * i;
+    if (row < rows) {
+#pragma unroll
+      for (int panel = 0; panel < S::PANELS; panel++) {
+        *reinterpret_cast<uint4*>(to + row * stride + 64 * panel + 8 * chunk) =
+            load_shared(chunk_at(row, panel, chunk));
+      }
+    }
+  }
+}
+
+// A warpgroup of keys_backward: 64 keys and their values stay.
+template <typename S, typename Staying>
+__device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk, bf16* dv, int items, int heads,
+                                                 int kvHeads, int causal, float scale, float scaleLog2) {
+  const uint32_t base = shared_address(shared);
+  const Barriers<S> barriers{base + S::BARRIERS_AT};
+  const int warpgroup = threadIdx.x / GROUP_THREADS - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  const int column = 2 * (lane & 3);
+  const auto release = [&](uint32_t barrier) {
+    if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
+  };
+
+  Ring<2> slot;
+  Ring<S::STAGES> at;
+  Operand<TILE> slopes;
+  float keySum[S::WIDTH / 2], valueSum[S::WIDTH / 2];
+  Staying keys, values;
+  for (Items order; order.item < items; order.next()) {
+    barrier_wait(barriers.staying_full(slot.stage), slot.parity);
+    // Read again wherever it is used, instead of being kept in registers.
+    const Job& job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
+    const uint32_t place = base + slot.stage * (2 * S::STAYING) + warpgroup * (GROUP_ROWS * ROW_BYTES);
+    const auto group_first = [&] { return job.first + warpgroup * GROUP_ROWS; };
+    const auto warp_first = [&] { return group_first() + 16 * warp; };
+    const auto first_tile = [&] {
+      return group_first() < job.keyLength ? job.first_query_tile(group_first(), causal) : job.query_tiles();
+    };
+    // A tile whose first COLUMNS queries are all that it has, `end` of them: weights, slopes, and what they add. The last
+    // products are only started; what they read stays in `slopes`, as it does in `before` for those of the tile before,
+    // which still holds its stage if `follows`.
+    const auto take = [&]<int COLUMNS>(int tile, int end, bool follows, Operand<TILE>& before,
+                                       Operand<COLUMNS>& slopes) {
+      const uint32_t queries = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES);
+      const uint32_t upstream = queries + S::TILE_BYTES;
+      const uint32_t statistics = base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS;
+      if (end < COLUMNS) {
+        clear_rows<S, COLUMNS>(queries, end);
+        const int query = threadIdx.x % GROUP_THREADS;
+        if (query >= end && query < COLUMNS) {
+          store_shared(statistics + 4 * query, 0u);
+          store_shared(statistics + 4 * (TILE + query), 0u);
+        }
+        asynchronous_fence();
+        named_barrier(OWN + warpgroup, GROUP_THREADS);
+      }
+      Scores<COLUMNS> score, slope;
+      Operand<COLUMNS> weights;
+      wgmma_fence();
+      keys.start(score, matrix_descriptor(queries, TILE_PANEL));
+      wgmma_commit();
+      values.start(slope, matrix_descriptor(upstream, TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(score);
+      pin(keySum);
+      pin(before);
+      if (follows) release(barriers.empty(at.previous()));
+
+      // The first query that sees all keys of this warp is still ahead.
+      if (causal && tile * TILE < warp_first() + 15 - job.offset()) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int unseen = warp_first() + 8 * half + lane / 4 - job.offset() - tile * TILE - column;
+#pragma unroll
+          for (int n = 0; n < COLUMNS / 8; n++) {
+            if (8 * n < unseen) score[4 * n + 2 * half] = -INFINITY;
+            if (8 * n + 1 < unseen) score[4 * n + 2 * half + 1] = -INFINITY;
+          }
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < COLUMNS / 8; n++) {
+        const float2 lse = load_shared_pair(statistics + 4 * (8 * n + column));
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          score[4 * n + 2 * half] = weight(score[4 * n + 2 * half], scaleLog2, lse.x);
+          score[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
+        }
+      }
+      round_operand(weights, score);
+      pin(valueSum);
+      wgmma_fence();
+      start_sum(valueSum, weights, matrix_descriptor(upstream, TILE_PANEL));
+      wgmma_commit();
+
+      wgmma_wait<1>();
+      pin(slope);
+#pragma unroll
+      for (int n = 0; n < COLUMNS / 8; n++) {
+        const float2 constant = load_shared_pair(statistics + 4 * (TILE + 8 * n + column));
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          float& even = slope[4 * n + 2 * half];
+          float& odd = slope[4 * n + 2 * half + 1];
+          even = slope_of(score[4 * n + 2 * half], even, constant.x);
+          odd = slope_of(score[4 * n + 2 * half + 1], odd, constant.y);
+        }
+      }
+      round_operand(slopes, slope);
+      wgmma_fence();
+      start_sum(keySum, slopes, matrix_descriptor(queries, TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(valueSum);
+      pin(weights);
+      at.next();
+    };
+    keys.load(place);
+    values.load(place + S::STAYING);
+#pragma unroll
+    for (int i = 0; i < S::WIDTH / 2; i++) keySum[i] = valueSum[i] = 0.f;
+
+#pragma unroll 1
+    for (int member = 0; member < heads / kvHeads; member++) {
+      // Only the other warpgroup looks at the first ones. None is given away before all warps have seen it come: a
+      // warp that is late would take a later tile for it.
+#pragma unroll 1
+      for (int tile = job.first_query_tile(job.first, causal); tile < first_tile(); tile++) {
+        barrier_wait(barriers.full(at.stage), at.parity);
+        named_barrier(OWN + warpgroup, GROUP_THREADS);
+        release(barriers.empty(at.stage));
+        at.next();
+      }
+      const int whole = job.queryLength - REST;  // tiles that begin before it are taken as a whole
+      int tile = first_tile();
+#pragma unroll 1
+      for (bool follows = false; tile * TILE < whole; tile++, follows = true) {
+        barrier_wait(barriers.full(at.stage), at.parity);
+        take.template operator()<TILE>(tile, job.queryLength - tile * TILE, follows, slopes, slopes);
+      }
+      if (tile < job.query_tiles()) {
+        barrier_wait(barriers.full(at.stage), at.parity);
+        Operand<REST> rest;
+        take.template operator()<REST>(tile, job.queryLength - tile * TILE, tile > first_tile(), slopes, rest);
+        wgmma_wait<0>();
+        pin(rest);
+        tile++;
+      }
+      wgmma_wait<0>();
+      pin(keySum);
+      pin(slopes);
+      if (tile > first_tile()) release(barriers.empty(at.previous()));
+    }
+    named_barrier(OWN + warpgroup, GROUP_THREADS);  // no warp's products read the keys' place any more
+
+    const long long stride = static_cast<long long>(kvHeads) * S::WIDTH;
+    const long long to = (job.keyStart + warp_first()) * stride + job.head * S::WIDTH;
+    const int rows = job.keyLength - warp_first();
+    const uint32_t through = place + warp * (16 * ROW_BYTES);
+    store_sum<S>(keySum, scale, through, dk + to, stride, rows);
+    store_sum<S>(valueSum, 1.f, through + S::STAYING, dv + to, stride, rows);
+    asynchronous_fence();
+    __syncwarp();
+    if (lane == 0) barrier_arrive(barriers.staying_empty(slot.stage));
+    slot.next();
+  }
+}
+
+// A warpgroup of queries_backward: 64 queries of a head and their dO stay.
+template <typename S>
+__device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, int items, int heads, int causal,
+                                              float scale, float scaleLog2) {
+  const uint32_t base = shared_address(shared);
+  const Barriers<S> barriers{base + S::BARRIERS_AT};
+  const int warpgroup = threadIdx.x / GROUP_THREADS - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  const auto release = [&](uint32_t barrier) {
+    if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
+  };
+
+  Ring<2> slot;
+  Ring<S::STAGES> at;
+  Operand<TILE> slopes;
+  float sum[S::WIDTH / 2];
+  Held<S> queries, upstream;
+  for (Items order; order.item < items; order.next()) {
+    barrier_wait(barriers.staying_full(slot.stage), slot.parity);
+    const Job& job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
+    const uint32_t place = base + slot.stage * (2 * S::STAYING) + warpgroup * (GROUP_ROWS * ROW_BYTES);
+    const int groupFirst = job.first + warpgroup * GROUP_ROWS, warpFirst = groupFirst + 16 * warp;
+    const int all = job.key_tiles(job.first, ROWS, causal), mine = job.key_tiles(groupFirst, GROUP_ROWS, causal);
+    const int unmasked = job.visible(warpFirst, causal);
+    queries.load(place);
+    upstream.load(place + S::STAYING);
+    float lse[2], constant[2];
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int row = warpgroup * GROUP_ROWS + 16 * warp + 8 * half + lane / 4;
+      const uint32_t statistics = base + S::STATISTICS_AT + slot.stage * S::STAYING_STATISTICS + 4 * row;
+      lse[half] = load_shared_float(statistics);
+      constant[half] = load_shared_float(statistics + 4 * ROWS);
+    }
+#pragma unroll
+    for (int i = 0; i < S::WIDTH / 2; i++) sum[i] = 0.f;
+
+    // As in sum_over_queries, a tile whose first COLUMNS keys are all that it has.
+    const auto take = [&]<int COLUMNS>(int tile, int end, Operand<TILE>& before, Operand<COLUMNS>& slopes) {
+      barrier_wait(barriers.full(at.stage), at.parity);
+      const uint32_t keys = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES);
+      if (end < COLUMNS) {
+        clear_rows<S, COLUMNS>(keys, end);
+        asynchronous_fence();
+        named_barrier(OWN + warpgroup, GROUP_THREADS);
+      }
+      Scores<COLUMNS> score, slope;
+      wgmma_fence();
+      queries.start(score, matrix_descriptor(keys, TILE_PANEL));
+      wgmma_commit();
+      upstream.start(slope, matrix_descriptor(keys + S::TILE_BYTES, TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(score);
+      pin(sum);
+      pin(before);
+      if (tile > 0) release(barriers.empty(at.previous()));
+
+      if (tile * TILE + COLUMNS > unmasked) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int row = warpFirst + 8 * half + lane / 4;
+          const int seen = job.visible(row, causal) - tile * TILE - 2 * (lane & 3);
+#pragma unroll
+          for (int n = 0; n < COLUMNS / 8; n++) {
+            if (8 * n >= seen) score[4 * n + 2 * half] = -INFINITY;
+            if (8 * n + 1 >= seen) score[4 * n + 2 * half + 1] = -INFINITY;
+          }
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < COLUMNS / 2; i++) score[i] = weight(score[i], scaleLog2, lse[i / 2 % 2]);
+      pin(score);  // before the wait, not after it
+      wgmma_wait<0>();
+      pin(slope);
+#pragma unroll
+      for (int i = 0; i < COLUMNS / 2; i++) slope[i] = slope_of(score[i], slope[i], constant[i / 2 % 2]);
+      round_operand(slopes, slope);
+      wgmma_fence();
+      start_sum(sum, slopes, matrix_descriptor(keys, TILE_PANEL));
+      wgmma_commit();
+      at.next();
+    };
+    const int whole = job.keyLength - REST;  // tiles that begin before it are taken as a whole
+    int tile = 0;
+#pragma unroll 1
+    for (; tile < mine && tile * TILE < whole; tile++) {
+      take.template operator()<TILE>(tile, job.keyLength - tile * TILE, slopes, slopes);
+    }
+    if (tile < mine) {
+      Operand<REST> rest;
+      take.template operator()<REST>(tile, job.keyLength - tile * TILE, slopes, rest);
+      wgmma_wait<0>();
+      pin(rest);
+    }
+    wgmma_wait<0>();
+    pin(sum);
+    pin(slopes);
+    if (mine > 0) release(barriers.empty(at.previous()));
+    // Tiles that only the other warpgroup looks at; see above.
+    for (int tile = mine; tile < all; tile++) {
+      barrier_wait(barriers.full(at.stage), at.parity);
+      named_barrier(OWN + warpgroup, GROUP_THREADS);
+      release(barriers.empty(at.stage));
+      at.next();
+    }
+
+    // A warp's rows of the queries' place are its own: all others have theirs in registers.
+    const long long stride = static_cast<long long>(heads) * S::WIDTH;
+    const long long to = (job.queryStart + warpFirst) * stride + job.head * S::WIDTH;
+    store_sum<S>(sum, scale, place + warp * (16 * ROW_BYTES), dq + to, stride, job.queryLength - warpFirst);
+    asynchronous_fence();
+    __syncwarp();
+    if (lane == 0) barrier_arrive(barriers.staying_empty(slot.stage));
+    slot.next();
+  }
+}
+
+// What all threads do first; the start of shared memory.
+template <typename S> __device__ __forceinline__ unsigned char* begin(const Maps& maps) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const uint32_t base = shared_address(shared);
+  if (base % 1024 != 0) __trap();  // the swizzle counts from there
+  if (threadIdx.x == 0) {
+    prefetch(maps.staying0);
+    prefetch(maps.staying1);
+    prefetch(maps.tile0);
+    prefetch(maps.tile1);
+    prefetch(maps.statistics);
+    Barriers<S>{base + S::BARRIERS_AT}.init();
+    barrier_init_fence();
+  }
+  __syncthreads();
+  return shared;
+}
+
+template <typename S, typename Staying>
+__device__ __forceinline__ void keys_backward(const Maps& maps, bf16* dk, bf16* dv, const int* tiles, int items,
+                                              int heads, int kvHeads, int causal, float scale, float scaleLog2) {
+  unsigned char* shared = begin<S>(maps);
+  if (threadIdx.x < GROUP_THREADS) {
+    registers_down<PRODUCER_REGISTERS>();
+    if (threadIdx.x == 0) produce_for_keys<S>(maps, shared, tiles, items, heads, kvHeads, causal);
+  } else {
+    registers_up<CONSUMER_REGISTERS>();
+    sum_over_queries<S, Staying>(shared, dk, dv, items, heads, kvHeads, causal, scale, scaleLog2);
+  }
+}
+
+template <typename S>
+__device__ __forceinline__ void queries_backward(const Maps& maps, bf16* dq, const int* tiles, int items, int heads,
+                                                 int kvHeads, int causal, float scale, float scaleLog2) {
+  unsigned char* shared = begin<S>(maps);
+  if (threadIdx.x < GROUP_THREADS) {
+    registers_down<PRODUCER_REGISTERS>();
+    if (threadIdx.x == 0) produce_for_queries<S>(maps, shared, tiles, items, heads, kvHeads, causal);
+  } else {
+    registers_up<CONSUMER_REGISTERS>();
+    sum_over_keys<S>(shared, dq, items, heads, causal, scale, scaleLog2);
+  }
+}
+
+constexpr int STATISTICS_THREADS = 256;
+
+// lse log2(e) and dO.o of 64 rows of one head, each as a row of `pitch` floats: TMA then fetches them for a tile.
+template <int WIDTH>
+__device__ __forceinline__ void statistics(const bf16* o, const bf16* dO, const float* lse, float* result, int rows,
+                                           int heads, int pitch) {
+  constexpr int LANES = WIDTH / 8, PASS = STATISTICS_THREADS / LANES, PASSES = TILE / PASS;
+  __shared__ float product[TILE];
+  const int head = blockIdx.x % heads, first = blockIdx.x / heads * TILE;
+  const int lane = threadIdx.x % LANES, own = threadIdx.x / LANES;
+  Pack<bf16> a[PASSES], b[PASSES];
+#pragma unroll
+  for (int pass = 0; pass < PASSES; pass++) {
+    const int row = min(first + own + pass * PASS, rows - 1);
+    const long long at = (static_cast<long long>(row) * heads + head) * WIDTH + 8 * lane;
+    a[pass] = load_pack(o + at);
+    b[pass] = load_pack(dO + at);
+  }
+#pragma unroll
+  for (int pass = 0; pass < PASSES; pass++) {
+    const float sum = row_sum<LANES>(row_product(a[pass], b[pass]));
+    if (lane == 0) product[own + pass * PASS] = sum;
+  }
+  __syncthreads();
+  const int row = first + threadIdx.x % TILE;
+  if (row >= rows) return;
+  float* to = result + static_cast<long long>(STATISTICS * head) * pitch + row;
+  if (threadIdx.x < TILE) {
+    to[0] = __fmul_rn(lse[static_cast<long long>(row) * heads + head], LOG2_E);
+  } else if (threadIdx.x < 2 * TILE) {
+    to[pitch] = product[threadIdx.x % TILE];
+  }
+}
+
+//                   width stages
+using Narrow = Shape<64, 6>;
+using Wide = Shape<128, 3>;
+
+}  // namespace
+}  // namespace saccade
+
+// Keys at head dimension 64 fit into registers beside the sums.
+#define HOPPER_BACKWARD(WIDTH, SHAPE, STAYING)                                                                         \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) keys_backward_##WIDTH(                             \
+      const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
+      const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
+      const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv, const int* tiles,   \
+      int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                   \
+    saccade::keys_backward<saccade::SHAPE, saccade::STAYING<saccade::SHAPE>>(                                          \
+        {k, v, q, dO, statistics}, dk, dv, tiles, items, heads, kvHeads, causal, scale, scaleLog2);                    \
+  }                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) queries_backward_##WIDTH(                          \
+      const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
+      const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
+      const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dq, const int* tiles, int items,           \
+      int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                              \
+    saccade::queries_backward<saccade::SHAPE>({q, dO, k, v, statistics}, dq, tiles, items, heads, kvHeads, causal,     \
+                                              scale, scaleLog2);                                                       \
+  }                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(saccade::STATISTICS_THREADS) statistics_##WIDTH(                        \
+      const saccade::bf16* o, const saccade::bf16* dO, const float* lse, float* result, int rows, int heads,           \
+      int pitch) {                                                                                                     \
+    saccade::statistics<WIDTH>(o, dO, lse, result, rows, heads, pitch);                                                \
+  }
+
+HOPPER_BACKWARD(64, Narrow, Held)
+HOPPER_BACKWARD(128, Wide, Shared)

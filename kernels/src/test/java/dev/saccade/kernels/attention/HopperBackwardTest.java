@@ -1,0 +1,19 @@
+package dev.saccade.kernels.attention;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.Test;
+
+class HopperBackwardTest {
+    /// What a block may use.
+    private static final int SHARED_BYTES = 232_448;
+
+    @Test
+    void sharedMemoryIsWhatABlockMayUse() {
+        assertThat(HopperBackward.sharedBytes(128)).isEqualTo(231_552);
+        assertThat(HopperBackward.sharedBytes(64)).isEqualTo(167_088);
+        for (int headDim : new int[] {64, 128}) {
+            assertThat(HopperBackward.sharedBytes(headDim)).isLessThanOrEqualTo(SHARED_BYTES);
+        }
+    }
+}
