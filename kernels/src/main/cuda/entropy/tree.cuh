@@ -121,6 +121,7 @@ template <bool MASS>
 __device__ __forceinline__ Sums merge_parts(const float4* __restrict__ parts, int count, int blocks, float scale) {
   const int lane = threadIdx.x % 32;
   Sums sums = no_sums();
+#pragma unroll 4
   for (int part = lane; part < count; part += 32) sums.max = fmaxf(sums.max, parts[part].x);
   sums.max = warp_max(sums.max);
   const float base = base_of(sums.max);
@@ -130,10 +131,14 @@ __device__ __forceinline__ Sums merge_parts(const float4* __restrict__ parts, in
     if (blocks == SEGMENT_BLOCKS) {
       segment = unpack_sums(parts[first]);
     } else {
-      segment = no_sums();
-      for (int part = first; part < min(first + parts_of_segment, count); ++part) {
-        segment = add_block<MASS>(segment, unpack_sums(parts[part]), scale);
+      float4 own[SEGMENT_BLOCKS];
+#pragma unroll
+      for (int b = 0; b < SEGMENT_BLOCKS; ++b) {
+        own[b] = first + b < count ? parts[first + b] : pack_sums(no_sums());
       }
+      segment = no_sums();
+#pragma unroll
+      for (int b = 0; b < SEGMENT_BLOCKS; ++b) segment = add_block<MASS>(segment, unpack_sums(own[b]), scale);
     }
     const float shift = __fsub_rn(segment.max, base);
     const float factor = exp2_approximate(__fmul_rn(shift, scale));

@@ -335,21 +335,22 @@ __device__ __forceinline__ void merge_draw(
   const long long own = static_cast<long long>(row) * count;
   const Sums sums = merge_parts<MASS>(parts + own, count, blocks, exponent_scale(inverse));
   Entry entry = 0;
-  float logit = NONE;
+  int found = 0;  // the part that has it
+#pragma unroll 4
   for (int part = lane; part < count; part += 32) {
     const Entry other = entries[own + part];
     if (other > entry) {
       entry = other;
-      logit = logits[own + part];
+      found = part;
     }
   }
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) {
     const Entry other = __shfl_xor_sync(0xffffffffu, entry, lanes);
-    const float other_logit = __shfl_xor_sync(0xffffffffu, logit, lanes);
+    const int other_part = __shfl_xor_sync(0xffffffffu, found, lanes);
     if (other > entry) {
       entry = other;
-      logit = other_logit;
+      found = other_part;
     }
   }
   if (lane != 0) return;
@@ -358,6 +359,7 @@ __device__ __forceinline__ void merge_draw(
     return;
   }
   int token = word_of(entry);
+  float logit = logits[own + found];
   const int wanted = forced == nullptr ? -1 : forced[row];
   if (wanted >= vocab) {
     report_fault(to.fault, 1, wanted, vocab, 0);
