@@ -658,7 +658,7 @@ class GemmContractTest {
                 cuda,
                 new HopperGemm(
                         cuda,
-                        (what, fromC, plain, m, n) ->
+                        (what, fromC, plain, m, n, k) ->
                                 tile.supports(what, fromC, plain, m)
                                         ? tile
                                         : HopperTile.COLUMNS_128,
