@@ -119,10 +119,7 @@ template <typename V> __device__ __forceinline__ V block_sum(V x, V* scratch) {
 __device__ __forceinline__ float gelu(float z) { return __fmul_rn(z, normal_distribution(z)); }
 
 // Its derivative: Phi(z) + z phi(z), the normal distribution and density. NaN stays.
-__device__ __forceinline__ float gelu_derivative(float z) {
-  const float slope = gelu_slope(z);
-  return z == z ? slope : z;
-}
+__device__ __forceinline__ float gelu_derivative(float z) { return gelu_slope(z); }
 
 // 1 + e^-x, the divisor of the logistic function.
 __device__ __forceinline__ float logistic_divisor(float x) { return __fadd_rn(exp_of(-x), 1.0f); }
