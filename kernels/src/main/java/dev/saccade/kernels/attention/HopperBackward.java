@@ -60,10 +60,22 @@ final class HopperBackward {
                 + (4 + 2 * stages) * Long.BYTES;
     }
 
+    /// The kernel of dk and dv; at head dimension 128 there is one.
+    static String keysKernel(HopperForward kernel, int headDim) {
+        return "keys_backward_" + headDim + (headDim == 64 ? "_" + kernel.suffix() : "");
+    }
+
+    /// The kernel of dq.
+    static String queriesKernel(HopperForward kernel, int headDim) {
+        return "queries_backward_" + headDim + "_" + kernel.suffix();
+    }
+
+    /// @param kernel that of the forward pass, whose way of overlapping is taken
     /// @param q begins, as all operands do, on 16 bytes
     /// @param keys tiles of [#ROWS] keys each
     /// @param queries tiles of [#ROWS] queries each, not packed
     void launch(
+            HopperForward kernel,
             Shape shape,
             Sequences sequences,
             Span q,
@@ -105,7 +117,7 @@ final class HopperBackward {
             HopperAttention.encode(tile0, q, mappedRows, queryWidth, TILE);
             HopperAttention.encode(tile1, dO, mappedRows, queryWidth, TILE);
             encodeStatistics(mappedRows, lines, pitch, TILE);
-            Kernel launch = maps("keys_backward_" + headDim);
+            Kernel launch = maps(keysKernel(kernel, headDim));
             launch.pointer(dk.address()).pointer(dv.address());
             launch(launch, shape, keys, shape.kvHeads(), scaleLog2);
             HopperAttention.encode(staying0, q, mappedRows, queryWidth, ROWS);
@@ -113,7 +125,7 @@ final class HopperBackward {
             HopperAttention.encode(tile0, k, keyRows, keyWidth, TILE);
             HopperAttention.encode(tile1, v, keyRows, keyWidth, TILE);
             encodeStatistics(mappedRows, lines, pitch, ROWS);
-            launch = maps("queries_backward_" + headDim);
+            launch = maps(queriesKernel(kernel, headDim));
             launch.pointer(dq.address());
             launch(launch, shape, queries, shape.heads(), scaleLog2);
         }
