@@ -139,6 +139,21 @@ def gemm(bench, p):
         yield "torch", sets, lambda i: torch.addmm(bias, left[i], right[i]).add_(residual)
 
 
+def gemm_batch(bench, p):
+    count, m, n, k = integer(p, "count", "m", "n", "k")
+    dtype, layout = dtype_of(p), p["layout"]
+    if dtype_of(p, "out") != dtype:
+        return
+    size = torch.finfo(dtype).bits // 8
+    sets = bench.sets(size * count * (m * k + n * k + m * n))
+    a = [bench.normal(count, *((k, m) if layout == "TN" else (m, k)), dtype=dtype) for _ in range(sets)]
+    b = [bench.normal(count, *((n, k) if layout == "NT" else (k, n)), dtype=dtype) for _ in range(sets)]
+    left = [x.transpose(1, 2) if layout == "TN" else x for x in a]
+    right = [x.transpose(1, 2) if layout == "NT" else x for x in b]
+    c = [torch.empty(count, m, n, dtype=dtype, device=bench.device) for _ in range(sets)]
+    yield "torch", sets, lambda i: torch.bmm(left[i], right[i], out=c[i])
+
+
 def swiglu_gemm(bench, p):
     m, n, k = integer(p, "m", "n", "k")
     dtype = dtype_of(p)
@@ -499,6 +514,25 @@ def language_head(bench, p, backward=False):
         yield peer, 1, run
 
 
+def draw_formula(hidden, weight, temperature):
+    """A token by the same rule, noise on logits, with its log-probability and entropy."""
+    z = F.linear(hidden, weight).float() / temperature
+    token = (z - torch.empty_like(z).exponential_().log()).argmax(-1)
+    log_p = torch.log_softmax(z, -1)
+    return token, log_p.gather(-1, token[:, None]).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
+
+
+def head_draw(bench, p):
+    rows, width, vocab = integer(p, "rows", "width", "vocab")
+    dtype = dtype_of(p)
+    hidden = bench.normal(rows, width, dtype=dtype)
+    weight = bench.normal(vocab, width, dtype=dtype) / math.sqrt(width)
+    yield "torch", 1, lambda i: draw_formula(hidden, weight, 0.8)
+    if bench.cuda:
+        compiled = torch.compile(draw_formula, dynamic=False)
+        yield "torch-compile", 1, lambda i: compiled(hidden, weight, 0.8)
+
+
 def softmax(bench, p):
     rows, vocab = integer(p, "rows", "vocab")
     x = bench.normal(rows, vocab, dtype=torch.float32)
@@ -508,6 +542,7 @@ def softmax(bench, p):
 OPERATIONS = {
     "copy": copy,
     "gemm": gemm,
+    "gemm_batch": gemm_batch,
     "swiglu_gemm": swiglu_gemm,
     "attention": attention,
     "attention_backward": attention_backward,
@@ -531,6 +566,7 @@ OPERATIONS = {
     "entropy_backward": lambda bench, p: entropy(bench, p, True),
     "head": language_head,
     "head_backward": lambda bench, p: language_head(bench, p, True),
+    "head_draw": head_draw,
     "softmax": softmax,
 }
 

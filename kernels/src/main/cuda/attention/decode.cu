@@ -1,9 +1,14 @@
-// Attention of one new query a sequence in bf16: the bits of forward.cu at the speed of memory.
+// Attention of a few new queries a sequence over a cache in pages, in bf16: the bits of forward.cu at the speed of
+// memory.
 //
 // A block takes one sequence and key-value head, whose group of query heads is the 16 rows of a tensor core tile, and
-// keeps several stages of 64 keys on their way. Its four warps share the work on a stage: each has the scores of 16
+// keeps several pages of 64 keys on their way. Its four warps share the work on a page: each has the scores of 16
 // keys, hands maxima, sums and weights round through shared memory, and adds up a quarter of the output's columns. Each
 // element is the same chain of products as in forward.cu, where one warp has all keys and columns.
+//
+// Sequences that begin with the same pages can share the walk over those: `prefix` takes the queries of all of them as
+// its rows, reads the pages once, and leaves what each row has summed up where `decode` goes on with it.
+#include "pages.cuh"
 #include "softmax.cuh"
 #include "tile.cuh"
 
@@ -12,7 +17,6 @@ namespace saccade {
 constexpr int WARPS = 4;
 constexpr int THREADS = 32 * WARPS;
 constexpr int ROWS = 16;
-constexpr int STAGE = 64;  // keys that are loaded together: two steps of the softmax, of 32 keys each
 
 // What the warps hand round, beside the tiles.
 struct Exchange {
@@ -20,52 +24,70 @@ struct Exchange {
   float added[WARPS][ROWS][4];
 };
 
-template <int WIDTH, int STAGES>
-__device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16* v, bf16* o, float* lse,
-                                       const int* keyStart, const int* keyLength, int heads, int kvHeads, int headDim,
-                                       float scaleLog2) {
+// Walks over the pages `walk.from` to `walk.to`. UNFINISHED: the rows' sums go to their states, instead of their means
+// to o and lse.
+template <int WIDTH, int STAGES, bool UNFINISHED>
+__device__ __forceinline__ void walk_pages(const Walk& walk, const PackedRows& rows, int first, int end, const bf16* q,
+                                           const bf16* k, const bf16* v, bf16* o, float* lse, float* state, int pages,
+                                           int kvHeads, int kvHead, int headDim, float scaleLog2, int* fault) {
   using Tile = Rows<WIDTH>;
-  using Weights = Rows<STAGE>;
-  constexpr int KEY_TILE = STAGE * Tile::BYTES;
+  using Weights = Rows<PAGE>;
+  constexpr int KEY_TILE = PAGE * Tile::BYTES;
   constexpr int COLUMNS = WIDTH / 8 / WARPS;  // of 8 elements, that a warp adds up
   extern __shared__ __align__(1024) unsigned char shared[];
   __shared__ Exchange exchange;
   const uint32_t keyTiles = shared_address(shared);
   const uint32_t queryTile = keyTiles + STAGES * 2 * KEY_TILE;
   const uint32_t weightTile = queryTile + ROWS * Tile::BYTES;
-
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int sequence = blockIdx.x / kvHeads, kvHead = blockIdx.x % kvHeads;
-  const int firstHead = blockIdx.y * ROWS;
-  const int count = min(ROWS, heads / kvHeads - firstHead);
-  const long long firstRow = static_cast<long long>(sequence) * heads + kvHead * (heads / kvHeads) + firstHead;
   const long long stride = static_cast<long long>(kvHeads) * headDim;
-  const long long keyBase = keyStart[sequence] * stride + kvHead * headDim;
-  const int length = keyLength[sequence];
-  const int stages = (length + STAGE - 1) / STAGE;
 
+  // A page's number is read one step before its keys are asked for.
+  int page = walk.page(walk.from);
   const auto load = [&](int stage) {
-    if (stage < stages) {
+    if (stage < walk.to) {
       const uint32_t to = keyTiles + stage % STAGES * (2 * KEY_TILE);
-      const int first = stage * STAGE;
-      const long long from = keyBase + first * stride;
-      load_keys<WIDTH, STAGE, THREADS>(to, k + from, stride, length - first, headDim);
-      load_keys<WIDTH, STAGE, THREADS>(to + KEY_TILE, v + from, stride, length - first, headDim);
+      const bool there = static_cast<unsigned>(page) < static_cast<unsigned>(pages);
+      if (!there && threadIdx.x == 0) report_fault(fault, 1, page, pages, walk.sequence);
+      const long long from = static_cast<long long>(page) * PAGE * stride + kvHead * headDim;
+      const int keys = there ? walk.length - stage * PAGE : 0;
+      load_keys<WIDTH, PAGE, THREADS>(to, k + from, stride, keys, headDim);
+      load_keys<WIDTH, PAGE, THREADS>(to + KEY_TILE, v + from, stride, keys, headDim);
+      page = walk.page(stage + 1);
     }
     copy_commit();
   };
-  if (threadIdx.x < ROWS * Tile::CHUNKS) {
-    const int row = threadIdx.x / Tile::CHUNKS, chunk = threadIdx.x % Tile::CHUNKS;
-    copy16(queryTile + Tile::offset(row, chunk), q + (firstRow + row) * headDim + 8 * chunk,
-           row < count && 8 * chunk < headDim);
-  }
-  if constexpr (ROWS * Tile::CHUNKS > THREADS) {
-    const int row = (threadIdx.x + THREADS) / Tile::CHUNKS, chunk = threadIdx.x % Tile::CHUNKS;
-    copy16(queryTile + Tile::offset(row, chunk), q + (firstRow + row) * headDim + 8 * chunk,
-           row < count && 8 * chunk < headDim);
+#pragma unroll
+  for (int i = threadIdx.x; i < ROWS * Tile::CHUNKS; i += THREADS) {
+    const int row = i / Tile::CHUNKS, chunk = i % Tile::CHUNKS;
+    copy16(queryTile + Tile::offset(row, chunk), q + static_cast<long long>(rows.at(first + row)) * headDim + 8 * chunk,
+           first + row < end && 8 * chunk < headDim);
   }
 #pragma unroll
-  for (int stage = 0; stage < STAGES - 1; stage++) load(stage);
+  for (int stage = 0; stage < STAGES - 1; stage++) load(walk.from + stage);
+
+  float sum[COLUMNS][4] = {}, shift[2] = {UNSEEN, UNSEEN}, total[2] = {};
+  const int row = lane >> 2;
+  if (!UNFINISHED && walk.from > 0) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int at = first + row + 8 * half;
+      if (at >= end) continue;
+      const float* from = state + rows.at(at) * state_pitch(headDim);
+      shift[half] = from[headDim];
+      total[half] = from[headDim + STATE_TOTALS + (lane & 3)];
+#pragma unroll
+      for (int n = 0; n < COLUMNS; n++) {
+        const int column = 8 * (COLUMNS * warp + n) + 2 * (lane & 3);
+        if (column < headDim) {
+          const float2 pair = *reinterpret_cast<const float2*>(from + column);
+          sum[n][2 * half] = pair.x;
+          sum[n][2 * half + 1] = pair.y;
+        }
+      }
+    }
+  }
+
   copy_wait<STAGES - 2>();
   __syncthreads();
   uint32_t query[Tile::STEPS][4];
@@ -74,9 +96,7 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
     load_matrices(query[step], Tile::at(Tile::rows_first(queryTile, lane), 0, step));
   }
 
-  float sum[COLUMNS][4] = {}, shift[2] = {UNSEEN, UNSEEN}, total[2] = {};
-  const int row = lane >> 2;
-  for (int stage = 0; stage < stages; stage++) {
+  for (int stage = walk.from; stage < walk.to; stage++) {
     copy_wait<STAGES - 2>();
     __syncthreads();
     load(stage + STAGES - 1);
@@ -91,11 +111,15 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
       multiply_add(score[0], query[step], b[0], b[1]);
       multiply_add(score[1], query[step], b[2], b[3]);
     }
-    if ((stage + 1) * STAGE > length) {
-      const int seen = length - stage * STAGE - 16 * warp - 2 * (lane & 3);
+    if ((stage + 1) * PAGE > walk.seen) {
 #pragma unroll
-      for (int i = 0; i < 8; i++) {
-        if (i / 4 * 8 + (i & 1) >= seen) score[i / 4][i % 4] = -INFINITY;
+      for (int half = 0; half < 2; half++) {
+        const int visible = walk.seen + rows.query(first + row + 8 * half);
+        const int seen = min(visible, walk.length) - stage * PAGE - 16 * warp - 2 * (lane & 3);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          if (i / 2 * 8 + (i & 1) >= seen) score[i / 2][2 * half + (i & 1)] = -INFINITY;
+        }
       }
     }
 #pragma unroll
@@ -114,9 +138,9 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
     for (int half = 0; half < 2; half++) {
       const int at = row + 8 * half;
       decay[0][half] = move_shift(shift[half], fmaxf(exchange.top[0][at], exchange.top[1][at]), scaleLog2);
-      const float first = shift[half];
+      const float before = shift[half];
       decay[1][half] = move_shift(shift[half], fmaxf(exchange.top[2][at], exchange.top[3][at]), scaleLog2);
-      const float own = warp < 2 ? first : shift[half];
+      const float own = warp < 2 ? before : shift[half];
       float added;
 #pragma unroll
       for (int n = 0; n < 2; n++) {
@@ -164,28 +188,78 @@ __device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16*
     float all = total[half];
     all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 1));
     all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 2));
-    const float factor = normalizer(all);
-    const int head = row + 8 * half;
-    if (head >= count) continue;
-    if (threadIdx.x % 4 == 0 && warp == 0) lse[firstRow + head] = log_sum_exp(shift[half], all);
+    const int at = first + row + 8 * half;
+    if (at >= end) continue;
+    if constexpr (UNFINISHED) {
+      float* to = state + rows.at(at) * state_pitch(headDim);
+      if (warp == 0) {
+        if ((lane & 3) == 0) to[headDim] = shift[half];
+        to[headDim + STATE_TOTALS + (lane & 3)] = total[half];
+      }
 #pragma unroll
-    for (int n = 0; n < COLUMNS; n++) {
-      const int column = 8 * (COLUMNS * warp + n) + 2 * (lane & 3);
-      if (column < headDim) {
-        *reinterpret_cast<uint32_t*>(o + (firstRow + head) * headDim + column) =
-            pack_bf16(sum[n][2 * half] * factor, sum[n][2 * half + 1] * factor);
+      for (int n = 0; n < COLUMNS; n++) {
+        const int column = 8 * (COLUMNS * warp + n) + 2 * (lane & 3);
+        if (column < headDim) {
+          *reinterpret_cast<float2*>(to + column) = make_float2(sum[n][2 * half], sum[n][2 * half + 1]);
+        }
+      }
+    } else {
+      const float factor = normalizer(all);
+      if ((lane & 3) == 0 && warp == 0) lse[rows.at(at)] = log_sum_exp(shift[half], all);
+      bf16* to = o + static_cast<long long>(rows.at(at)) * headDim;
+#pragma unroll
+      for (int n = 0; n < COLUMNS; n++) {
+        const int column = 8 * (COLUMNS * warp + n) + 2 * (lane & 3);
+        if (column < headDim) {
+          *reinterpret_cast<uint32_t*>(to + column) =
+              pack_bf16(sum[n][2 * half] * factor, sum[n][2 * half + 1] * factor);
+        }
       }
     }
   }
 }
 
+template <int WIDTH, int STAGES>
+__device__ __forceinline__ void decode(const bf16* q, const bf16* k, const bf16* v, bf16* o, float* lse, float* state,
+                                       const int* table, const int* keyLength, const int* shared, int queries,
+                                       int tableWidth, int pages, int heads, int kvHeads, int headDim, int magic,
+                                       float scaleLog2, int* fault) {
+  const int kvHead = blockIdx.x % kvHeads;
+  const Walk walk = own_walk(blockIdx.x / kvHeads, table, keyLength, shared, queries, tableWidth, fault);
+  const PackedRows rows(walk.firstToken, heads, kvHeads, kvHead, magic);
+  walk_pages<WIDTH, STAGES, false>(walk, rows, blockIdx.y * ROWS, walk.tokens * rows.group, q, k, v, o, lse, state, pages,
+                                   kvHeads, kvHead, headDim, scaleLog2, fault);
+}
+
+template <int WIDTH, int STAGES>
+__device__ __forceinline__ void prefix(const bf16* q, const bf16* k, const bf16* v, float* state, const int* table,
+                                       const int* start, const int* shared, int queries, int tableWidth, int pages,
+                                       int heads, int kvHeads, int headDim, int magic, float scaleLog2, int* fault) {
+  const int kvHead = blockIdx.x % kvHeads;
+  const Walk walk = shared_walk(blockIdx.x / kvHeads, table, start, shared, queries, tableWidth);
+  const PackedRows rows(walk.firstToken, heads, kvHeads, kvHead, magic);
+  const int first = blockIdx.y * ROWS, end = walk.tokens * rows.group;
+  if (walk.to == 0 || first >= end) return;
+  walk_pages<WIDTH, STAGES, true>(walk, rows, first, end, q, k, v, nullptr, nullptr, state, pages, kvHeads, kvHead,
+                                  headDim, scaleLog2, fault);
+}
+
 }  // namespace saccade
 
-#define DECODE(WIDTH, STAGES)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 2) decode_##WIDTH##_##STAGES##_bf16(                  \
-      const saccade::bf16* q, const saccade::bf16* k, const saccade::bf16* v, saccade::bf16* o, float* lse,         \
-      const int* keyStart, const int* keyLength, int heads, int kvHeads, int headDim, float scaleLog2) {            \
-    saccade::decode<WIDTH, STAGES>(q, k, v, o, lse, keyStart, keyLength, heads, kvHeads, headDim, scaleLog2);       \
+#define DECODE(WIDTH, STAGES)                                                                                         \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 2) decode_##WIDTH##_##STAGES##_bf16(                 \
+      const saccade::bf16* q, const saccade::bf16* k, const saccade::bf16* v, saccade::bf16* o, float* lse,           \
+      float* state, const int* table, const int* keyLength, const int* shared, int queries, int tableWidth,           \
+      int pages, int heads, int kvHeads, int headDim, int magic, float scaleLog2, int* fault) {                       \
+    saccade::decode<WIDTH, STAGES>(q, k, v, o, lse, state, table, keyLength, shared, queries, tableWidth, pages,      \
+                                   heads, kvHeads, headDim, magic, scaleLog2, fault);                                 \
+  }                                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 2) prefix_##WIDTH##_##STAGES##_bf16(                 \
+      const saccade::bf16* q, const saccade::bf16* k, const saccade::bf16* v, float* state, const int* table,         \
+      const int* start, const int* shared, int queries, int tableWidth, int pages, int heads, int kvHeads,            \
+      int headDim, int magic, float scaleLog2, int* fault) {                                                          \
+    saccade::prefix<WIDTH, STAGES>(q, k, v, state, table, start, shared, queries, tableWidth, pages, heads, kvHeads,  \
+                                   headDim, magic, scaleLog2, fault);                                                 \
   }
 
 DECODE(32, 6)

@@ -3,6 +3,7 @@
 // A warp has a few rows and walks over the other side in blocks of 32, a lane each: a score is one chain over the head
 // dimension, and an element of a result, of which a lane has every 32nd column, one chain over the other side in order.
 // So rows, tiles and warps never show in the bits.
+#include "pages.cuh"
 #include "softmax.cuh"
 #include "tile.cuh"
 
@@ -83,12 +84,49 @@ template <int PARTS> struct Floats {
   }
 };
 
-// Forward for the rows `first` to `first + WARPS * COUNT` of a sequence and key-value head. `place` is a row's place in
-// heads from the start of q, `visible` how many keys it sees, which grows with the row.
-template <int PARTS, int COUNT, typename Place, typename Visible>
-__device__ __forceinline__ void forward(const float* q, const float* k, const float* v, float* o, float* lse, int first,
-                                        int end, int keyStart, int keyLength, int kvHeads, int kvHead, int headDim,
-                                        float scaleLog2, Place place, Visible visible) {
+// What a warp has of a row: sums of values in a lane's columns, and of the weights of a lane's keys.
+template <int PARTS> struct Row {
+  float sum[PARTS], shift, total;
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int part = 0; part < PARTS; part++) sum[part] = 0.f;
+    shift = UNSEEN;
+    total = 0.f;
+  }
+
+  __device__ __forceinline__ void load(const float* state, int headDim) {
+#pragma unroll
+    for (int part = 0; part < PARTS; part++) {
+      const int column = 32 * part + threadIdx.x % 32;
+      sum[part] = column < headDim ? state[column] : 0.f;
+    }
+    shift = state[headDim];
+    total = state[headDim + STATE_TOTALS + threadIdx.x % 32];
+  }
+
+  __device__ __forceinline__ void store(float* state, int headDim) const {
+    Floats<PARTS>::store(state, sum, 1.f, headDim);
+    if (threadIdx.x % 32 == 0) state[headDim] = shift;
+    state[headDim + STATE_TOTALS + threadIdx.x % 32] = total;
+  }
+
+  // The row's mean of values, and its log-sum-exp.
+  __device__ __forceinline__ void finish(float* o, float* lse, int headDim) const {
+    const float all = warp_sum(total);
+    if (threadIdx.x % 32 == 0) *lse = log_sum_exp(shift, all);
+    Floats<PARTS>::store(o, sum, normalizer(all), headDim);
+  }
+};
+
+// Forward for the rows `first` to `first + WARPS * COUNT` of a sequence and key-value head, over the keys `from` (a
+// multiple of 32) to `keyLength`. `place` is a row's place in heads from the start of q, `visible` how many keys it sees,
+// which grows with the row, `block_at` the element of k and v where a block of keys begins, or a negative number for one
+// that can't be found. `begin` says what a row has of the keys before, `finish` takes what it has at the end.
+template <int PARTS, int COUNT, typename Place, typename Visible, typename BlockAt, typename Begin, typename Finish>
+__device__ __forceinline__ void forward(const float* q, const float* k, const float* v, int first, int end, int from,
+                                        int keyLength, int kvHeads, int headDim, float scaleLog2, Place place,
+                                        Visible visible, BlockAt block_at, Begin begin, Finish finish) {
   using Tile = Floats<PARTS>;
   extern __shared__ __align__(1024) float floats[];
   float* keyTile = floats;
@@ -97,51 +135,59 @@ __device__ __forceinline__ void forward(const float* q, const float* k, const fl
   float* weightTile = queryTile + WARPS * COUNT * Tile::PITCH;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const long long stride = static_cast<long long>(kvHeads) * headDim;
-  const long long keyBase = keyStart * stride + kvHead * headDim;
 
   Tile::load(queryTile, WARPS * COUNT, headDim,
              [&](int row) { return first + row < end ? q + place(first + row) * headDim : nullptr; });
-  float sum[COUNT][PARTS] = {}, shift[COUNT], total[COUNT];
+  Row<PARTS> rows[COUNT];
   int seen[COUNT];
 #pragma unroll
   for (int i = 0; i < COUNT; i++) {
-    shift[i] = UNSEEN;
-    total[i] = 0.f;
-    seen[i] = min(keyLength, visible(first + warp + i * WARPS));
+    const int row = first + warp + i * WARPS;
+    if (row < end) {
+      begin(rows[i], row);
+    } else {
+      rows[i].clear();
+    }
+    seen[i] = min(keyLength, visible(row));
   }
   const int keys = min(keyLength, visible(min(first + WARPS * COUNT, end) - 1));
-  for (int block = 0; block < keys; block += KEYS) {
+  for (int block = from; block < keys; block += KEYS) {
+    const long long at = block_at(block);
+    const auto key_of = [&](const float* x, int key) {
+      return at >= 0 && block + key < keyLength ? x + at + key * stride : nullptr;
+    };
     __syncthreads();
-    Tile::load(keyTile, KEYS, headDim,
-               [&](int key) { return block + key < keyLength ? k + keyBase + (block + key) * stride : nullptr; });
-    Tile::load(valueTile, KEYS, headDim,
-               [&](int key) { return block + key < keyLength ? v + keyBase + (block + key) * stride : nullptr; });
+    Tile::load(keyTile, KEYS, headDim, [&](int key) { return key_of(k, key); });
+    Tile::load(valueTile, KEYS, headDim, [&](int key) { return key_of(v, key); });
     __syncthreads();
     if (first + warp >= end) continue;
     float score[COUNT];
     Tile::template products<COUNT>(queryTile + warp * Tile::PITCH, keyTile + lane * Tile::PITCH, score);
     float* weights = weightTile + warp * COUNT * KEYS;
+    float sum[COUNT][PARTS];
 #pragma unroll
     for (int i = 0; i < COUNT; i++) {
       if (block + lane >= seen[i]) score[i] = -INFINITY;
-      const float decay = move_shift(shift[i], warp_max(score[i]), scaleLog2);
-      const float w = weight(score[i], scaleLog2, shift[i]);
-      total[i] = __fmaf_rn(total[i], decay, w);
+      const float decay = move_shift(rows[i].shift, warp_max(score[i]), scaleLog2);
+      const float w = weight(score[i], scaleLog2, rows[i].shift);
+      rows[i].total = __fmaf_rn(rows[i].total, decay, w);
 #pragma unroll
-      for (int part = 0; part < PARTS; part++) sum[i][part] = __fmul_rn(sum[i][part], decay);
+      for (int part = 0; part < PARTS; part++) sum[i][part] = __fmul_rn(rows[i].sum[part], decay);
       weights[i * KEYS + lane] = w;
     }
     __syncwarp();
     Tile::template accumulate<COUNT>(weights, valueTile, sum);
     __syncwarp();
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+#pragma unroll
+      for (int part = 0; part < PARTS; part++) rows[i].sum[part] = sum[i][part];
+    }
   }
 #pragma unroll
   for (int i = 0; i < COUNT; i++) {
     const int row = first + warp + i * WARPS;
-    const float all = warp_sum(total[i]);
-    if (row >= end) continue;
-    if (lane == 0) lse[place(row)] = log_sum_exp(shift[i], all);
-    Tile::store(o + place(row) * headDim, sum[i], normalizer(all), headDim);
+    if (row < end) finish(rows[i], row);
   }
 }
 
@@ -151,23 +197,75 @@ __device__ __forceinline__ void forward_tile(const float* q, const float* k, con
                                              int magic, float scaleLog2) {
   const Work job = work(tiles, kvHeads);
   const PackedRows rows(job.queryStart, heads, kvHeads, job.kvHead, magic);
+  const long long stride = static_cast<long long>(kvHeads) * headDim;
+  const long long keyBase = job.keyStart * stride + job.kvHead * headDim;
   forward<PARTS, COUNT>(
-      q, k, v, o, lse, job.first, job.queryLength * rows.group, job.keyStart, job.keyLength, kvHeads, job.kvHead,
-      headDim, scaleLog2, [&](int row) -> long long { return rows.at(row); },
-      [&](int row) { return causal ? job.keyLength - job.queryLength + rows.query(row) + 1 : job.keyLength; });
+      q, k, v, job.first, job.queryLength * rows.group, 0, job.keyLength, kvHeads, headDim, scaleLog2,
+      [&](int row) -> long long { return rows.at(row); },
+      [&](int row) { return causal ? job.keyLength - job.queryLength + rows.query(row) + 1 : job.keyLength; },
+      [&](int block) { return keyBase + block * stride; }, [](Row<PARTS>& x, int) { x.clear(); },
+      [&](const Row<PARTS>& x, int row) {
+        const long long at = rows.at(row);
+        x.finish(o + at * headDim, lse + at, headDim);
+      });
 }
 
-// One query a sequence: its rows are the heads of the group.
+// The pages of a walk: see pages.cuh. UNFINISHED: what rows have at the end goes to their states.
+template <int PARTS, int COUNT, bool UNFINISHED>
+__device__ __forceinline__ void walk_pages(const Walk& walk, const float* q, const float* k, const float* v, float* o,
+                                           float* lse, float* state, int pages, int heads, int kvHeads, int headDim,
+                                           int magic, float scaleLog2, int* fault) {
+  const int kvHead = blockIdx.x % kvHeads;
+  const PackedRows rows(walk.firstToken, heads, kvHeads, kvHead, magic);
+  const int first = blockIdx.y * (WARPS * COUNT), end = walk.tokens * rows.group;
+  if (first >= end) return;
+  const long long stride = static_cast<long long>(kvHeads) * headDim;
+  const auto state_of = [&](int row) { return state + rows.at(row) * state_pitch(headDim); };
+  forward<PARTS, COUNT>(
+      q, k, v, first, end, walk.from * PAGE, walk.length, kvHeads, headDim, scaleLog2,
+      [&](int row) -> long long { return rows.at(row); }, [&](int row) { return walk.seen + rows.query(row); },
+      [&](int block) -> long long {
+        const int page = walk.pages[block / PAGE];
+        if (static_cast<unsigned>(page) >= static_cast<unsigned>(pages)) {
+          if (threadIdx.x == 0) report_fault(fault, 1, page, pages, walk.sequence);
+          return -1;
+        }
+        return (static_cast<long long>(page) * PAGE + block % PAGE) * stride + kvHead * headDim;
+      },
+      [&](Row<PARTS>& x, int row) {
+        if (!UNFINISHED && walk.from > 0) {
+          x.load(state_of(row), headDim);
+        } else {
+          x.clear();
+        }
+      },
+      [&](const Row<PARTS>& x, int row) {
+        const long long at = rows.at(row);
+        if constexpr (UNFINISHED) {
+          x.store(state_of(row), headDim);
+        } else {
+          x.finish(o + at * headDim, lse + at, headDim);
+        }
+      });
+}
+
 template <int PARTS, int COUNT>
 __device__ __forceinline__ void decode(const float* q, const float* k, const float* v, float* o, float* lse,
-                                       const int* keyStart, const int* keyLength, int heads, int kvHeads, int headDim,
-                                       float scaleLog2) {
-  const int sequence = blockIdx.x / kvHeads, kvHead = blockIdx.x % kvHeads, group = heads / kvHeads;
-  const int length = keyLength[sequence];
-  const int base = sequence * heads + kvHead * group;
-  forward<PARTS, COUNT>(
-      q, k, v, o, lse, blockIdx.y * (WARPS * COUNT), group, keyStart[sequence], length, kvHeads, kvHead, headDim,
-      scaleLog2, [&](int row) -> long long { return base + row; }, [&](int) { return length; });
+                                       float* state, const int* table, const int* keyLength, const int* shared,
+                                       int queries, int tableWidth, int pages, int heads, int kvHeads, int headDim,
+                                       int magic, float scaleLog2, int* fault) {
+  const Walk walk = own_walk(blockIdx.x / kvHeads, table, keyLength, shared, queries, tableWidth, fault);
+  walk_pages<PARTS, COUNT, false>(walk, q, k, v, o, lse, state, pages, heads, kvHeads, headDim, magic, scaleLog2, fault);
+}
+
+template <int PARTS, int COUNT>
+__device__ __forceinline__ void prefix(const float* q, const float* k, const float* v, float* state, const int* table,
+                                       const int* start, const int* shared, int queries, int tableWidth, int pages,
+                                       int heads, int kvHeads, int headDim, int magic, float scaleLog2, int* fault) {
+  const Walk walk = shared_walk(blockIdx.x / kvHeads, table, start, shared, queries, tableWidth);
+  if (walk.to == 0) return;
+  walk_pages<PARTS, COUNT, true>(walk, q, k, v, nullptr, nullptr, state, pages, heads, kvHeads, headDim, magic,
+                                 scaleLog2, fault);
 }
 
 // dq of the rows `first` to `first + WARPS * COUNT`: dS = p (dO.v - dO.o), dq = scale dS k.
@@ -308,10 +406,19 @@ __device__ __forceinline__ void keys_backward(const float* q, const float* k, co
     saccade::forward_tile<WIDTH / 32, COUNT>(q, k, v, o, lse, tiles, heads, kvHeads, headDim, causal, magic,        \
                                              scaleLog2);                                                            \
   }                                                                                                                 \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 3) decode_##WIDTH##_f32(                              \
-      const float* q, const float* k, const float* v, float* o, float* lse, const int* keyStart,                    \
-      const int* keyLength, int heads, int kvHeads, int headDim, float scaleLog2) {                                 \
-    saccade::decode<WIDTH / 32, 2>(q, k, v, o, lse, keyStart, keyLength, heads, kvHeads, headDim, scaleLog2);       \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 3) decode_##WIDTH##_f32(                           \
+      const float* q, const float* k, const float* v, float* o, float* lse, float* state, const int* table,         \
+      const int* keyLength, const int* shared, int queries, int tableWidth, int pages, int heads, int kvHeads,      \
+      int headDim, int magic, float scaleLog2, int* fault) {                                                        \
+    saccade::decode<WIDTH / 32, 2>(q, k, v, o, lse, state, table, keyLength, shared, queries, tableWidth, pages,    \
+                                   heads, kvHeads, headDim, magic, scaleLog2, fault);                               \
+  }                                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 3) prefix_##WIDTH##_f32(                           \
+      const float* q, const float* k, const float* v, float* state, const int* table, const int* start,             \
+      const int* shared, int queries, int tableWidth, int pages, int heads, int kvHeads, int headDim, int magic,    \
+      float scaleLog2, int* fault) {                                                                                \
+    saccade::prefix<WIDTH / 32, 2>(q, k, v, state, table, start, shared, queries, tableWidth, pages, heads,         \
+                                   kvHeads, headDim, magic, scaleLog2, fault);                                      \
   }                                                                                                                 \
   extern "C" __global__ void __launch_bounds__(saccade::THREADS, 3) keys_backward_##WIDTH##_f32(                       \
       const float* q, const float* k, const float* v, const float* dO, const float2* statistics, float* dk,         \

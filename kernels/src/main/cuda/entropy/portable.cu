@@ -2,9 +2,8 @@
 //
 // Forward. The tree of additions is that of tree.cuh. A warp takes two segments, 2048 neighbouring words, each of their
 // eight blocks four lanes: it copies the words to shared memory side by side, so that memory is read once, in whole lines,
-// and enough bytes are on their way; then every lane reads its own. The maximum up to each block's end comes by shuffles,
-// and the blocks are added up in order. Rows may begin at any address: no bit depends on where a row lies. A warp merges
-// each row's segments. The mass of a set of words and the largest word are found in kernels of their own, which add the
+// and enough bytes are on their way; then every lane reads its own. The blocks' sums come by shuffles and are added up in
+// order. Rows may begin at any address: no bit depends on where a row lies. A warp merges each row's segments. The mass of a set of words and the largest word are found in kernels of their own, which add the
 // rest alike.
 //
 // Backward. Each element by itself.
@@ -106,26 +105,16 @@ __device__ __forceinline__ void segments_of(
     best = best_of_lanes<4 * SEGMENT_BLOCKS>(best);
   }
 
-  // The largest x up to the end of each block of the segment.
-  static_assert(SEGMENT_BLOCKS == 4);
-  const int in_segment = block % SEGMENT_BLOCKS;
-  float max = block_max<0, 2>(x);
-  const float before = __shfl_up_sync(0xffffffffu, max, 4);
-  if (in_segment >= 1) max = fmaxf(max, before);
-  const float long_before = __shfl_up_sync(0xffffffffu, max, 8);
-  if (in_segment >= 2) max = fmaxf(max, long_before);
-
-  const Sums part = block_sums<0, 2, FULL>(x, max, scale, members);
-  const int first_lane = lane / (4 * SEGMENT_BLOCKS) * (4 * SEGMENT_BLOCKS) + quad_lane;
+  const Sums part = sums_of_block<0, 2, FULL>(x, scale, members);
+  const int first_lane = lane / (4 * SEGMENT_BLOCKS) * (4 * SEGMENT_BLOCKS);
   Sums sums = no_sums();
 #pragma unroll
   for (int b = 0; b < SEGMENT_BLOCKS; ++b) {
-    sums = add_after<FULL>(sums, sums_of_lane<FULL>(part, first_lane + 4 * b), scale);
+    sums = add_block<FULL>(sums, sums_of_lane<FULL>(part, first_lane + 4 * b), scale);
   }
-  const float4 result = end_segment<FULL>(sums);
   const int segment = first / SEGMENT_WORDS;
   if (lane % (4 * SEGMENT_BLOCKS) == 0 && segment < segments) {
-    parts[row * segments + segment] = result;
+    parts[row * segments + segment] = pack_sums(sums);
     if constexpr (FULL) words[row * segments + segment] = best.word;
   }
 }
@@ -135,12 +124,12 @@ enum Source { ROWS_F32 = 0, ROWS_BF16 = 1, TARGETS_F32 = 2 };
 
 template <bool FULL>
 __device__ __forceinline__ void merge(
-    int rows, int vocab, int segments, long long pitch, float inverse, const void* logits, int source,
+    int rows, int vocab, int parts_of_row, int blocks, long long pitch, float inverse, const void* logits, int source,
     const int* targets, const uint8_t* banned, const float4* parts, const int* words, const Results& to) {
   const long long row = blockIdx.x * static_cast<long long>(WARPS) + threadIdx.x / 32;
   if (row >= rows) return;
   merge_row<FULL>(
-      static_cast<int>(row), vocab, segments, inverse, targets, banned, parts, words, to,
+      static_cast<int>(row), vocab, parts_of_row, blocks, inverse, targets, banned, parts, words, to,
       [&](int target) {
         const long long at = source == TARGETS_F32 ? row : row * pitch + target;
         return source == ROWS_BF16 ? to_float(static_cast<const bf16*>(logits)[at])
@@ -225,12 +214,13 @@ SACCADE_ENTROPY_SEGMENTS(entropy_segments_bf16, bf16, false)
 SACCADE_ENTROPY_SEGMENTS(entropy_segments_full_f32, float, true)
 SACCADE_ENTROPY_SEGMENTS(entropy_segments_full_bf16, bf16, true)
 
+// A row has `parts_of_row` parts, each of `blocks` blocks of words: 1 or a segment's.
 #define SACCADE_ENTROPY_MERGE(NAME, FULL)                                                                              \
   extern "C" __global__ void __launch_bounds__(THREADS)                                                                \
-      NAME(int rows, int vocab, int segments, long long pitch, float inverse, const void* logits, int source,          \
-           const int* targets, const uint8_t* banned, const float4* parts, const int* words, float* log_prob,          \
-           float* entropy, float* lse, float* max_prob, int* argmax, float* mass, int* fault) {                        \
-    merge<FULL>(rows, vocab, segments, pitch, inverse, logits, source, targets, banned, parts, words,                  \
+      NAME(int rows, int vocab, int parts_of_row, int blocks, long long pitch, float inverse, const void* logits,      \
+           int source, const int* targets, const uint8_t* banned, const float4* parts, const int* words,               \
+           float* log_prob, float* entropy, float* lse, float* max_prob, int* argmax, float* mass, int* fault) {       \
+    merge<FULL>(rows, vocab, parts_of_row, blocks, pitch, inverse, logits, source, targets, banned, parts, words,      \
                 Results{log_prob, entropy, lse, max_prob, argmax, mass, fault});                                       \
   }
 

@@ -42,21 +42,19 @@ __device__ __forceinline__ void finish_row(
   }
 }
 
-// A warp merges a row's segments and writes its results. `target_logit(target)` reads the target's logit.
-// FULL: with a set's mass and the largest word, of which `words` has each segment's.
+// A warp merges a row's parts, each of `blocks` blocks of words, and writes its results. `target_logit(target)` reads the
+// target's logit. FULL: with a set's mass and the largest word, of which `words` has each part's.
 template <bool FULL, typename Logit>
 __device__ __forceinline__ void merge_row(
-    int row, int vocab, int segments, float inverse, const int* targets, const uint8_t* banned, const float4* parts,
-    const int* words, const Results& to, Logit target_logit) {
+    int row, int vocab, int count, int blocks, float inverse, const int* targets, const uint8_t* banned,
+    const float4* parts, const int* words, const Results& to, Logit target_logit) {
   const int lane = threadIdx.x % 32;
-  const float4* own = parts + static_cast<long long>(row) * segments;
-  const Sums sums = merge_segments<FULL>(own, segments, exponent_scale(inverse));
+  const float4* own = parts + static_cast<long long>(row) * count;
+  const Sums sums = merge_parts<FULL>(own, count, blocks, exponent_scale(inverse));
   Best best = none_best();
   if constexpr (FULL) {
-    const int* own_words = words + static_cast<long long>(row) * segments;
-    for (int segment = lane; segment < segments; segment += 32) {
-      best = better(best, Best{own[segment].x, own_words[segment]});
-    }
+    const int* own_words = words + static_cast<long long>(row) * count;
+    for (int part = lane; part < count; part += 32) best = better(best, Best{own[part].x, own_words[part]});
     best = best_of_lanes<32>(best);
   }
   if (lane != 0) return;

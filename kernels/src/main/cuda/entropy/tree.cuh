@@ -2,11 +2,11 @@
 // (entropy/portable.cu) or in the registers of a matrix product (head/hopper.cu). The sampler does the one and the
 // trainer the other, and their bits have to be equal.
 //
-// x are the row's raw logits, z = x / temperature. A block is 256 words. Its largest x is found first; with m the larger
-// of that and the largest of the blocks before, four lanes add e = 2^((x - m) log2(e) / temperature) and (x - m) e: lane q
-// the words 8 j + 2 q and 8 j + 2 q + 1, j = 0 ... 31, in this order, from 0. That is how wgmma lays out a row of its
-// result. What a lane had from the blocks before is scaled to the new m, and the block's sums are added to it. Four
-// blocks are a segment, which ends by adding the lanes (0 + 1) + (2 + 3). A row's segments are merged by a warp relative
+// x are the row's raw logits, z = x / temperature. A block is 256 words. With m its largest x, four lanes add
+// e = 2^((x - m) log2(e) / temperature) and (x - m) e: lane q the words 8 j + 2 q and 8 j + 2 q + 1, j = 0 ... 31, in this
+// order, from 0. That is how wgmma lays out a row of its result. The lanes are added (0 + 1) + (2 + 3). So a block's sums
+// depend on no other block, and whoever has one may compute it. Four blocks are a segment: from left to right, what came
+// before and the next block are scaled to the larger of their maxima and added. A row's segments are merged by a warp relative
 // to the row's largest x: lane l adds those of number l mod 32 in order, and a butterfly adds the lanes.
 //
 // So a chain has 64 links in a block and 4 in a segment, whatever the vocabulary: with ex2.approx (2 ulp) the error of
@@ -38,7 +38,7 @@ __device__ __forceinline__ float exp2_approximate(float x) {
 __device__ __forceinline__ float exponent_scale(float inverse) { return __fmul_rn(inverse, 0x1.715476p0f); }
 
 // What a part of a row comes to: its largest x (-infinity where there is none), and, relative to it, S, T in units of x
-// and a set's share of S. A NaN among the part's words is in T. In a lane of four, its part of them; `max` is common.
+// and a set's share of S. A NaN among the part's words is in T.
 struct Sums {
   float max;
   float sum;
@@ -65,12 +65,17 @@ template <int FIRST, int STRIDE, int LENGTH> __device__ __forceinline__ float bl
   return fmaxf(max, __shfl_xor_sync(0xffffffffu, max, 2));
 }
 
-// A lane's sums over a block, relative to `max`: the largest x up to the block's end. Bit 2 j + i of `members` says
-// whether a word is in the set.
+__device__ __forceinline__ float add_lanes(float x) {
+  x = __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, 1));
+  return __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
+// A block's sums, in every lane of the quad that calls this together. Bit 2 j + i of `members` says whether a word is in the
+// set.
 template <int FIRST, int STRIDE, bool MASS, int LENGTH>
-__device__ __forceinline__ Sums block_sums(const float (&x)[LENGTH], float max, float scale, uint64_t members) {
-  Sums sums{max, 0.0f, 0.0f, 0.0f};
-  const float base = base_of(max);
+__device__ __forceinline__ Sums sums_of_block(const float (&x)[LENGTH], float scale, uint64_t members) {
+  Sums sums{block_max<FIRST, STRIDE>(x), 0.0f, 0.0f, 0.0f};
+  const float base = base_of(sums.max);
 #pragma unroll
   for (int j = 0; j < LANE_WORDS / 2; ++j) {
 #pragma unroll
@@ -82,53 +87,59 @@ __device__ __forceinline__ Sums block_sums(const float (&x)[LENGTH], float max, 
       if constexpr (MASS) sums.inside = __fadd_rn(sums.inside, members >> (2 * j + i) & 1 ? e : 0.0f);
     }
   }
+  sums.sum = add_lanes(sums.sum);
+  sums.weighted = add_lanes(sums.weighted);
+  if constexpr (MASS) sums.inside = add_lanes(sums.inside);
   return sums;
 }
 
-// What the blocks before came to, and the next one: scales the first to the maximum of the second, and adds.
-template <bool MASS> __device__ __forceinline__ Sums add_after(const Sums& before, const Sums& block, float scale) {
-  const float shift = __fsub_rn(before.max, base_of(block.max));
-  const float factor = exp2_approximate(__fmul_rn(shift, scale));
+// What the blocks of a segment came to so far, and the next one.
+template <bool MASS> __device__ __forceinline__ Sums add_block(const Sums& before, const Sums& block, float scale) {
   Sums sums;
-  sums.max = block.max;
-  sums.weighted = __fmaf_rn(factor, __fmaf_rn(before.sum, fmaxf(shift, FAR), before.weighted), block.weighted);
-  sums.sum = __fmaf_rn(factor, before.sum, block.sum);
-  sums.inside = MASS ? __fmaf_rn(factor, before.inside, block.inside) : 0.0f;
+  sums.max = fmaxf(before.max, block.max);
+  const float base = base_of(sums.max);
+  const float shift = __fsub_rn(before.max, base), block_shift = __fsub_rn(block.max, base);
+  const float factor = exp2_approximate(__fmul_rn(shift, scale));
+  const float block_factor = exp2_approximate(__fmul_rn(block_shift, scale));
+  sums.sum = __fmaf_rn(factor, before.sum, __fmul_rn(block_factor, block.sum));
+  sums.weighted = __fmaf_rn(
+      factor, __fmaf_rn(before.sum, fmaxf(shift, FAR), before.weighted),
+      __fmul_rn(block_factor, __fmaf_rn(block.sum, fmaxf(block_shift, FAR), block.weighted)));
+  sums.inside = MASS ? __fmaf_rn(factor, before.inside, __fmul_rn(block_factor, block.inside)) : 0.0f;
   return sums;
 }
 
-// Both for the next block of a segment.
-template <int FIRST, int STRIDE, int LENGTH>
-__device__ __forceinline__ void add_block(Sums& sums, const float (&x)[LENGTH], float scale) {
-  const float max = fmaxf(block_max<FIRST, STRIDE>(x), sums.max);
-  sums = add_after<false>(sums, block_sums<FIRST, STRIDE, false>(x, max, scale, 0), scale);
+// A part of a row as it is kept in memory, and back: a segment's sums or a block's.
+__device__ __forceinline__ float4 pack_sums(const Sums& sums) {
+  return make_float4(sums.max, sums.sum, sums.weighted, sums.inside);
 }
 
-__device__ __forceinline__ float add_lanes(float x) {
-  x = __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, 1));
-  return __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
+__device__ __forceinline__ Sums unpack_sums(const float4& part) { return {part.x, part.y, part.z, part.w}; }
 
-// The end of a segment: every lane of the quad gets its sums.
-template <bool MASS> __device__ __forceinline__ float4 end_segment(const Sums& sums) {
-  return make_float4(sums.max, add_lanes(sums.sum), add_lanes(sums.weighted), MASS ? add_lanes(sums.inside) : 0.0f);
-}
-
-// A warp merges a row's segments; every lane gets the result.
+// A warp merges a row's parts, `count` of them, each of so many blocks: 1, or a segment's. Every lane gets the result.
 template <bool MASS>
-__device__ __forceinline__ Sums merge_segments(const float4* __restrict__ segments, int count, float scale) {
+__device__ __forceinline__ Sums merge_parts(const float4* __restrict__ parts, int count, int blocks, float scale) {
   const int lane = threadIdx.x % 32;
   Sums sums = no_sums();
-  for (int segment = lane; segment < count; segment += 32) sums.max = fmaxf(sums.max, segments[segment].x);
+  for (int part = lane; part < count; part += 32) sums.max = fmaxf(sums.max, parts[part].x);
   sums.max = warp_max(sums.max);
   const float base = base_of(sums.max);
-  for (int segment = lane; segment < count; segment += 32) {
-    const float4 part = segments[segment];
-    const float shift = __fsub_rn(part.x, base);
+  const int parts_of_segment = SEGMENT_BLOCKS / blocks;
+  for (int first = lane * parts_of_segment; first < count; first += 32 * parts_of_segment) {
+    Sums segment;
+    if (blocks == SEGMENT_BLOCKS) {
+      segment = unpack_sums(parts[first]);
+    } else {
+      segment = no_sums();
+      for (int part = first; part < min(first + parts_of_segment, count); ++part) {
+        segment = add_block<MASS>(segment, unpack_sums(parts[part]), scale);
+      }
+    }
+    const float shift = __fsub_rn(segment.max, base);
     const float factor = exp2_approximate(__fmul_rn(shift, scale));
-    sums.sum = __fmaf_rn(factor, part.y, sums.sum);
-    sums.weighted = __fmaf_rn(factor, __fmaf_rn(part.y, fmaxf(shift, FAR), part.z), sums.weighted);
-    if constexpr (MASS) sums.inside = __fmaf_rn(factor, part.w, sums.inside);
+    sums.sum = __fmaf_rn(factor, segment.sum, sums.sum);
+    sums.weighted = __fmaf_rn(factor, __fmaf_rn(segment.sum, fmaxf(shift, FAR), segment.weighted), sums.weighted);
+    if constexpr (MASS) sums.inside = __fmaf_rn(factor, segment.inside, sums.inside);
   }
   sums.sum = warp_sum(sums.sum);
   sums.weighted = warp_sum(sums.weighted);

@@ -13,13 +13,15 @@ namespace saccade {
 namespace {
 
 // A kernel's shared memory. Results leave in passes of BOX_COLUMNS columns; a warp has BOXES boxes, as many as the ring leaves
-// room for. Bias and scale of a tile's columns are kept for each warpgroup.
-template <int COLUMNS_, int STAGES_, int CLUSTER_, int BOX_COLUMNS_, int BOXES_, bool PAIR_ = false>
-struct Tile : Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_, true> {
-  using Base = Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_, true>;
+// room for. Bias and scale of a tile's columns are kept for each warpgroup. TURNS: the warpgroups take turns with whole tiles;
+// otherwise each has half of every tile's rows.
+template <int COLUMNS_, int STAGES_, int CLUSTER_, int BOX_COLUMNS_, int BOXES_, bool TURNS_, bool PAIR_ = false>
+struct Tile : Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_, TURNS_> {
+  using Base = Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_, TURNS_>;
+  static constexpr bool TURNS = TURNS_;
   static constexpr int BOX_COLUMNS = BOX_COLUMNS_, BOXES = BOXES_, BOX_BYTES = Box<BOX_COLUMNS>::BYTES;
-  // The widest tile leaves registers for plain stores alone.
-  static constexpr bool PLAIN = Base::COLUMNS >= 192;
+  // The most sums leave registers for plain stores alone.
+  static constexpr bool PLAIN = Base::HALVES * Base::SUMS >= 192;
   static constexpr int PASSES_OF_HALF = Base::C_COLUMNS / BOX_COLUMNS, PASSES = Base::HALVES * PASSES_OF_HALF;
   static_assert(Base::C_COLUMNS % BOX_COLUMNS == 0);
   // The slow epilogue's patch of fp32 lies where the boxes do.
@@ -40,31 +42,6 @@ struct Tile : Shape<COLUMNS_, STAGES_, CLUSTER_, PAIR_, true> {
 struct Arrays {
   const TensorMap &c, &residual, &kept, &kept_up;
 };
-
-// The columns that wgmma holds in 8 registers.
-constexpr int BLOCK = 16;
-
-// Copies the sums of a block of half h: registers have no index, so constants are searched. All numbers of blocks are counted on
-// from half to half.
-template <int FIRST, int COUNT, int SUMS, int HALVES>
-__device__ __forceinline__ void select(float (&z)[8], const float (&acc)[HALVES][SUMS], int block) {
-  if constexpr (COUNT == 1) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) z[i] = acc[FIRST / (SUMS / 8)][FIRST % (SUMS / 8) * 8 + i];
-  } else {
-    constexpr int LEFT = COUNT / 2;
-    if (block < FIRST + LEFT) {
-      select<FIRST, LEFT>(z, acc, block);
-    } else {
-      select<FIRST + LEFT, COUNT - LEFT>(z, acc, block);
-    }
-  }
-}
-
-template <int SUMS, int HALVES>
-__device__ __forceinline__ void select(float (&z)[8], const float (&acc)[HALVES][SUMS], int half, int block) {
-  select<0, HALVES * SUMS / 8>(z, acc, half * (SUMS / 8) + block);
-}
 
 // A warp's part of a tile: 16 rows of each half.
 struct Place {
@@ -332,14 +309,6 @@ __device__ __forceinline__ void finish_wide(const float (&acc)[T::HALVES][T::SUM
   }
 }
 
-// A block's sums to column `column` of a patch of fp32.
-__device__ __forceinline__ void spread(float* patch, int pitch, int column, const float (&z)[8]) {
-  const int lane = threadIdx.x % 32;
-  float* to = patch + lane / 4 * pitch + column + lane % 4 * 2;
-#pragma unroll
-  for (int i = 0; i < 8; ++i) to[i / 4 * 8 + i / 2 % 2 * 8 * pitch + i % 2] = z[i];
-}
-
 // The slow way, for rows of any alignment: element by element from a patch.
 template <typename T>
 __device__ __forceinline__ void finish_any(
@@ -419,26 +388,31 @@ __device__ __forceinline__ void product(
     // An epilogue that TMA serves: fp32 only as it is.
     const bool fast = vector && (!wide || (f.kind <= ACCUMULATE && f.bias == nullptr));
     Outbox<T::BOX_COLUMNS, T::BOXES> out(in.boxes());
-    TurnMultiplier<S, A_ALONG_K, B_ALONG_K> multiply(stages, k);
-    bool turn = warp / 4 == 0, first = turn;
-    while (tiles.next()) {
-      if (!turn) {
-        multiply.skip();
-        turn = true;
-        continue;
+    auto multiply = [&] {
+      if constexpr (T::TURNS) {
+        return TurnMultiplier<S, A_ALONG_K, B_ALONG_K>(stages, warp / 4, k);
+      } else {
+        return Multiplier<S, A_ALONG_K, B_ALONG_K>(stages, warp / 4);
       }
-      turn = false;
-      const Place place{tiles.row + warp % 4 * WARP_ROWS, tiles.column};
+    }();
+    while (tiles.next()) {
+      if constexpr (T::TURNS) {
+        if (!multiply.takes()) continue;
+      }
+      const Place place{tiles.row + (T::TURNS ? 0 : warp / 4 * 64) + warp % 4 * WARP_ROWS, tiles.column};
       float acc[S::HALVES][S::SUMS] = {};
       if constexpr (FROM_C) {
 #pragma unroll
         for (int h = 0; h < S::HALVES; ++h) start_from_c(acc[h], f, place.row_of(h), place.column);
       }
-      if constexpr (!T::PAIR && !T::PLAIN) {
-        if (fast) in.fetch(arrays.residual, f, place);
+      if constexpr (!T::PAIR && (!T::PLAIN || (A_ALONG_K && B_ALONG_K && !FROM_C))) {
+        if (T::PLAIN || fast) in.fetch(arrays.residual, f, place);
       }
-      multiply(acc, first, tiles.last);
-      first = false;
+      if constexpr (T::TURNS) {
+        multiply(acc, tiles.last);
+      } else {
+        multiply(acc[0], k);
+      }
       if constexpr (T::PAIR) {
         if (fast) {
           finish_gated<T>(out, arrays, acc, f, place);
@@ -450,12 +424,12 @@ __device__ __forceinline__ void product(
             finish_wide<T>(acc, f, place);
             continue;
           }
-          if (T::PLAIN || (f.kind == STORE && f.bias == nullptr)) {
+          if (f.bias == nullptr ? T::PLAIN || f.kind == STORE : false) {
             finish_plain<T, false>(out, in, arrays, acc, f, place);
             continue;
           }
-          if constexpr (!T::PLAIN && A_ALONG_K && B_ALONG_K) {
-            if (f.kind == STORE) {
+          if constexpr (A_ALONG_K && B_ALONG_K) {
+            if (T::PLAIN || f.kind == STORE) {
               finish_plain<T, true>(out, in, arrays, acc, f, place);
               continue;
             }
@@ -479,16 +453,18 @@ __device__ __forceinline__ void product(
 }
 
 // HopperTile.java has the same numbers.
-//                           columns stages cluster box boxes pair
-using Columns192 = Tile<192, 5, 2, 32, 3>;
-using Columns176 = Tile<176, 5, 2, 16, 6>;
-using Columns160 = Tile<160, 5, 2, 16, 6>;
-using Columns160Pair = Tile<160, 5, 2, 16, 6, true>;
-using Columns128 = Tile<128, 6, 2, 32, 4>;
-using Columns128Pair = Tile<128, 6, 2, 32, 3, true>;
-using Columns112 = Tile<112, 6, 2, 16, 6>;
-using Alone128 = Tile<128, 6, 1, 32, 4>;
-using Alone128Pair = Tile<128, 6, 1, 32, 3, true>;
+//                           columns stages cluster box boxes turns pair
+using Columns256 = Tile<256, 4, 2, 64, 2, false>;
+using Columns224 = Tile<224, 4, 2, 112, 1, false>;
+using Columns192 = Tile<192, 5, 2, 32, 3, true>;
+using Columns160 = Tile<160, 5, 2, 32, 3, true>;
+using Columns160Pair = Tile<160, 5, 2, 80, 2, true, true>;
+using Columns128 = Tile<128, 6, 2, 32, 4, true>;
+using Columns128Pair = Tile<128, 6, 2, 32, 3, true, true>;
+using Columns112 = Tile<112, 6, 2, 112, 1, true>;
+using Alone192 = Tile<192, 5, 1, 32, 3, true>;
+using Alone128 = Tile<128, 6, 1, 32, 4, false>;
+using Alone128Pair = Tile<128, 6, 1, 32, 3, true, true>;
 
 }  // namespace
 }  // namespace saccade
@@ -516,12 +492,14 @@ using Alone128Pair = Tile<128, 6, 1, 32, 3, true>;
   SACCADE_HOPPER_GEMM(add_nt_##SUFFIX, TILE, true, true, true)    \
   SACCADE_HOPPER_GEMM(add_tn_##SUFFIX, TILE, false, false, true)
 
+SACCADE_HOPPER_LAYOUTS(128x256_cluster, Columns256)
+SACCADE_HOPPER_GEMM(gemm_nt_128x224_cluster, Columns224, true, true, false)
 SACCADE_HOPPER_LAYOUTS(128x192_cluster, Columns192)
-SACCADE_HOPPER_GEMM(gemm_nt_128x176_cluster, Columns176, true, true, false)
 SACCADE_HOPPER_GEMM(gemm_nt_128x160_cluster, Columns160, true, true, false)
 SACCADE_HOPPER_GEMM(swi_glu_128x160_cluster, Columns160Pair, true, true, false)
 SACCADE_HOPPER_LAYOUTS(128x128_cluster, Columns128)
 SACCADE_HOPPER_GEMM(swi_glu_128x128_cluster, Columns128Pair, true, true, false)
 SACCADE_HOPPER_GEMM(gemm_nt_128x112_cluster, Columns112, true, true, false)
+SACCADE_HOPPER_GEMM(gemm_nt_128x192, Alone192, true, true, false)
 SACCADE_HOPPER_LAYOUTS(128x128, Alone128)
 SACCADE_HOPPER_GEMM(swi_glu_128x128, Alone128Pair, true, true, false)

@@ -202,19 +202,26 @@ constexpr int TURNS = 4;  // named barriers: the first of the warpgroups' two
 // tile's products, so that the tensor cores wait for neither.
 template <typename S, bool A_ALONG_K, bool B_ALONG_K> struct TurnMultiplier {
   const Stages<S>& stages;
+  int group;  // of those that multiply
   int k;
+  bool turn, first;
   Ring<S::STAGES> ring;
 
-  __device__ __forceinline__ TurnMultiplier(const Stages<S>& stages, int k) : stages(stages), k(k) {}
+  __device__ __forceinline__ TurnMultiplier(const Stages<S>& stages, int group, int k)
+      : stages(stages), group(group), k(k), turn(group == 0), first(turn) {}
 
-  // Leaves the walk's next tile to the other warpgroup.
-  __device__ __forceinline__ void skip() { ring.advance((k + DEPTH - 1) / DEPTH); }
+  // Whether the walk's next tile is this warpgroup's; otherwise it is left to the other one.
+  __device__ __forceinline__ bool takes() {
+    turn = !turn;
+    if (turn) ring.advance((k + DEPTH - 1) / DEPTH);
+    return !turn;
+  }
 
-  // Adds the products of the walk's next tile to the sums, k steps up from 0. A barrier of the ring only tells one phase from
+  // Adds the products of a tile that it takes to the sums, k steps up from 0. A barrier of the ring only tells one phase from
   // the next, so a warpgroup looks at it when the other has seen all of the tile before: the tile's turn.
-  __device__ __forceinline__ void operator()(float (&acc)[S::HALVES][S::SUMS], bool first, bool last_tile) {
-    const int group = static_cast<int>(threadIdx.x) / 128 - 1;
+  __device__ __forceinline__ void operator()(float (&acc)[S::HALVES][S::SUMS], bool last_tile) {
     if (!first) named_barrier(TURNS + group, 2 * 128);
+    first = false;
 #pragma unroll
     for (int h = 0; h < S::HALVES; ++h) pin(acc[h]);
     int last = -1;

@@ -1,5 +1,5 @@
-// A warp's 16 rows of sums, as wgmma holds them in registers (hopper.cuh), 16 columns at a time, on their way to and from arrays [m, n] in memory: through
-// boxes in shared memory that TMA carries.
+// A warp's 16 rows of sums, as wgmma holds them in registers (hopper.cuh), 16 columns at a time, on their way to and from arrays
+// [m, n] in memory: through patches of fp32, or through boxes in shared memory that TMA carries.
 #pragma once
 
 #include "hopper.cuh"
@@ -21,16 +21,49 @@ __device__ __forceinline__ float2 widen_pair(uint32_t packed) {
 
 constexpr int WARP_ROWS = 16;
 
-// A box of 16 rows and COLUMNS elements of bf16, with the swizzle of its row's
-// length: 128, 64 or 32 bytes.
+// The columns that wgmma holds in 8 registers.
+constexpr int BLOCK = 16;
+
+// Copies the sums of a block of half h: registers have no index, so constants are searched. All numbers of blocks are counted on
+// from half to half.
+template <int FIRST, int COUNT, int SUMS, int HALVES>
+__device__ __forceinline__ void select(float (&z)[8], const float (&acc)[HALVES][SUMS], int block) {
+  if constexpr (COUNT == 1) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) z[i] = acc[FIRST / (SUMS / 8)][FIRST % (SUMS / 8) * 8 + i];
+  } else {
+    constexpr int LEFT = COUNT / 2;
+    if (block < FIRST + LEFT) {
+      select<FIRST, LEFT>(z, acc, block);
+    } else {
+      select<FIRST + LEFT, COUNT - LEFT>(z, acc, block);
+    }
+  }
+}
+
+template <int SUMS, int HALVES>
+__device__ __forceinline__ void select(float (&z)[8], const float (&acc)[HALVES][SUMS], int half, int block) {
+  select<0, HALVES * SUMS / 8>(z, acc, half * (SUMS / 8) + block);
+}
+
+// A block's sums to column `column` of a patch of fp32, `pitch` floats a row.
+__device__ __forceinline__ void spread(float* patch, int pitch, int column, const float (&z)[8]) {
+  const int lane = threadIdx.x % 32;
+  float* to = patch + lane / 4 * pitch + column + lane % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) to[i / 4 * 8 + i / 2 % 2 * 8 * pitch + i % 2] = z[i];
+}
+
+// A box of 16 rows and COLUMNS elements of bf16: where a row has 128, 64 or 32 bytes, with the swizzle of that length.
 template <int COLUMNS> struct Box {
   static constexpr int PITCH = COLUMNS * 2, CHUNKS = PITCH / 16, BYTES = WARP_ROWS * PITCH;
+  static constexpr bool SWIZZLED = CHUNKS == 8 || CHUNKS == 4 || CHUNKS == 2;
   static constexpr int SHIFT = CHUNKS == 8 ? 0 : CHUNKS == 4 ? 1 : 2;
-  static_assert(CHUNKS == 8 || CHUNKS == 4 || CHUNKS == 2, "there is a swizzle");
+  static_assert(COLUMNS % 16 == 0);
 
-  // Where 16 bytes of a row lie. The box begins on eight times its pitch.
+  // Where 16 bytes of a row lie. With a swizzle, the box begins on eight times its pitch.
   __device__ static __forceinline__ uint32_t place(uint32_t box, int row, int chunk) {
-    return box + row * PITCH + (chunk ^ (row >> SHIFT & (CHUNKS - 1))) * 16;
+    return box + row * PITCH + (SWIZZLED ? chunk ^ (row >> SHIFT & (CHUNKS - 1)) : chunk) * 16;
   }
 
   // stmatrix and ldmatrix: lane l names row l % 16 of the left or right half of a block of 16 columns.

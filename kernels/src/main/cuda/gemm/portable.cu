@@ -353,14 +353,19 @@ using Tile16x32 = Shape<16, 32, 64, 16, 16, 8, 4>;
 }  // namespace
 }  // namespace saccade
 
+// The grid's z is the product of a batch; its operands lie so many elements behind those of the one before.
 // wide: C, residual and kept are fp32. vector: they, n, bias and scale allow 16-byte accesses of C.
 #define SACCADE_GEMM(NAME, TILE, A_ALONG_K, B_ALONG_K, PAIR, ALIGNED)                                              \
   extern "C" __global__ void __launch_bounds__(saccade::TILE::THREADS, saccade::TILE::BLOCKS)                      \
       NAME(const saccade::bf16* a, const saccade::bf16* b, const saccade::bf16* b_up, void* c, const void* bias,   \
-           const void* scale, const void* residual, void* kept, void* kept_up, int m, int n, int k, int kind,      \
-           int wide, int vector, int granule_a, int granule_b) {                                                   \
+           const void* scale, const void* residual, void* kept, void* kept_up, long long stride_a,                 \
+           long long stride_b, long long stride_c, int m, int n, int k, int kind, int wide, int vector,            \
+           int granule_a, int granule_b) {                                                                         \
+    const long long which = blockIdx.z;                                                                            \
     saccade::product<saccade::TILE, A_ALONG_K, B_ALONG_K, PAIR, ALIGNED>(                                          \
-        {a, b, b_up, m, n, k, granule_a, granule_b}, {kind, c, bias, scale, residual, kept, kept_up, m, n},        \
+        {a + which * stride_a, b + which * stride_b, b_up, m, n, k, granule_a, granule_b},                         \
+        {kind, static_cast<char*>(c) + which * stride_c * (wide != 0 ? 4 : 2), bias, scale, residual, kept,        \
+         kept_up, m, n},                                                                                           \
         wide != 0, vector != 0);                                                                                   \
   }
 

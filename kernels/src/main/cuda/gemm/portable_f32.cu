@@ -285,14 +285,18 @@ using Tile16x64 = Shape<16, 64, 32, 2, 4, 4>;
 }  // namespace
 }  // namespace saccade
 
+// The grid's z is the product of a batch; its operands lie so many elements behind those of the one before.
 // vector: c, residual, kept, n, bias and scale allow 16-byte accesses. `wide` has a meaning for bf16 only.
 #define SACCADE_GEMM(NAME, TILE, A_ALONG_K, B_ALONG_K, PAIR)                                                       \
   extern "C" __global__ void __launch_bounds__(saccade::TILE::THREADS, saccade::TILE::BLOCKS)                      \
       NAME(const float* a, const float* b, const float* b_up, void* c, const void* bias, const void* scale,        \
-           const void* residual, void* kept, void* kept_up, int m, int n, int k, int kind, int wide, int vector,   \
-           int granule_a, int granule_b) {                                                                         \
+           const void* residual, void* kept, void* kept_up, long long stride_a, long long stride_b,                \
+           long long stride_c, int m, int n, int k, int kind, int wide, int vector, int granule_a,                 \
+           int granule_b) {                                                                                        \
+    const long long which = blockIdx.z;                                                                            \
     saccade::product<saccade::TILE, A_ALONG_K, B_ALONG_K, PAIR>(                                                   \
-        {a, b, b_up, m, n, k, granule_a, granule_b}, {kind, c, bias, scale, residual, kept, kept_up, m, n},        \
+        {a + which * stride_a, b + which * stride_b, b_up, m, n, k, granule_a, granule_b},                         \
+        {kind, static_cast<float*>(c) + which * stride_c, bias, scale, residual, kept, kept_up, m, n},             \
         vector != 0);                                                                                              \
   }
 

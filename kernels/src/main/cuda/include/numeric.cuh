@@ -115,16 +115,13 @@ template <typename V> __device__ __forceinline__ V block_sum(V x, V* scratch) {
 // The activations, the same bits wherever they are fused and on the CPU: no operation may be
 // contracted with a neighbour.
 
-// z/2 (1 + erf(z / sqrt 2)).
-__device__ __forceinline__ float gelu(float z) {
-  return __fmul_rn(__fmul_rn(z, 0.5f), __fadd_rn(erf_of(__fmul_rn(z, 0.70710677f)), 1.0f));
-}
+// z Phi(z), Phi the standard normal distribution.
+__device__ __forceinline__ float gelu(float z) { return __fmul_rn(z, normal_distribution(z)); }
 
-// Its derivative: Phi(z) + z phi(z), the normal distribution and density.
+// Its derivative: Phi(z) + z phi(z), the normal distribution and density. NaN stays.
 __device__ __forceinline__ float gelu_derivative(float z) {
-  const float distribution = __fmul_rn(__fadd_rn(erf_of(__fmul_rn(z, 0.70710677f)), 1.0f), 0.5f);
-  const float density = __fmul_rn(exp_of(__fmul_rn(__fmul_rn(z, z), -0.5f)), 0.3989423f);
-  return __fmaf_rn(z, density, distribution);
+  const float slope = gelu_slope(z);
+  return z == z ? slope : z;
 }
 
 // 1 + e^-x, the divisor of the logistic function.

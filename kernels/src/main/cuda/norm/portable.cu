@@ -57,5 +57,24 @@ using namespace saccade;
     merge<CENTRED ? 2 : 1>(groups, width, partial, d_weight, d_bias);                                  \
   }
 
+// Two operands, by blockIdx.y.
+#define BOTH(KIND, NAME, T, PACKS, BLOCK, THREADS)                                                     \
+  extern "C" __global__ void __launch_bounds__(THREADS) KIND##_both_##NAME(                            \
+      int rows, int width, float eps, const T* x0, const T* weight0, T* y0, float* rstd0, const T* x1, \
+      const T* weight1, T* y1, float* rstd1, int vector) {                                             \
+    const bool second = blockIdx.y != 0;                                                               \
+    forward<T, PACKS, BLOCK, false>(                                                                   \
+        rows, width, eps, second ? x1 : x0, second ? weight1 : weight0, (const T*)nullptr,             \
+        second ? y1 : y0, nullptr, second ? rstd1 : rstd0, vector);                                    \
+  }
+
+#define BOTH_TYPE(KIND, NAME, T)                                                                       \
+  BOTH(KIND, lane_##NAME, T, 1, false, 32 * WARPS)                                                     \
+  BOTH(KIND, warp_##NAME, T, 4, false, 32 * WARPS)                                                     \
+  BOTH(KIND, block_##NAME, T, 4, true, ROW_THREADS)
+
 KERNELS(layer_norm, true)
 KERNELS(rms_norm, false)
+
+BOTH_TYPE(rms_norm, f32, float)
+BOTH_TYPE(rms_norm, bf16, bf16)

@@ -7,10 +7,10 @@ namespace {
 
 constexpr int THREADS = 256;
 
-// A block writes one patch, elements in the order (channel, y, x).
+// A block writes one patch, elements in the order (channel, y, x), and zeros up to the pitch.
 template <typename T>
 __device__ __forceinline__ void unfold(
-    int channels, int height, int width, int patch, const float* pixels, T* patches) {
+    int channels, int height, int width, int patch, int pitch, const float* pixels, T* patches) {
   const int columns = width / patch, rows = height / patch;
   const int tile = int(blockIdx.x) / (rows * columns);
   const int place = int(blockIdx.x) - tile * rows * columns;
@@ -18,11 +18,25 @@ __device__ __forceinline__ void unfold(
   const int area = patch * patch, elements = channels * area;
   const float* const from = pixels + (long long)tile * channels * height * width +
                             (long long)row * patch * width + column * patch;
-  T* const to = patches + (long long)blockIdx.x * elements;
-  for (int i = threadIdx.x; i < elements; i += THREADS) {
+  T* const to = patches + (long long)blockIdx.x * pitch;
+  for (int i = threadIdx.x; i < pitch; i += THREADS) {
+    if (i >= elements) {
+      to[i] = from_float<T>(0.0f);
+      continue;
+    }
     const int channel = i / area, in_patch = i - channel * area;
     const int y = in_patch / patch, x = in_patch - y * patch;
     to[i] = from_float<T>(from[((long long)channel * height + y) * width + x]);
+  }
+}
+
+// A block writes one row.
+template <typename T>
+__device__ __forceinline__ void fit(int from_width, int to_width, const T* from, T* to) {
+  from += (long long)blockIdx.x * from_width;
+  to += (long long)blockIdx.x * to_width;
+  for (int i = threadIdx.x; i < to_width; i += THREADS) {
+    to[i] = i < from_width ? from[i] : from_float<T>(0.0f);
   }
 }
 
@@ -98,8 +112,11 @@ __device__ __forceinline__ void assemble_backward(
 
 #define KERNELS(NAME, T, N)                                                                           \
   KERNEL unfold_##NAME(                                                                               \
-      int channels, int height, int width, int patch, const float* pixels, T* patches) {              \
-    unfold(channels, height, width, patch, pixels, patches);                                          \
+      int channels, int height, int width, int patch, int pitch, const float* pixels, T* patches) {   \
+    unfold(channels, height, width, patch, pitch, pixels, patches);                                   \
+  }                                                                                                   \
+  KERNEL fit_##NAME(int from_width, int to_width, const T* from, T* to) {                             \
+    fit(from_width, to_width, from, to);                                                              \
   }                                                                                                   \
   ASSEMBLE(NAME, T, N)                                                                                \
   ASSEMBLE(single_##NAME, T, 1)

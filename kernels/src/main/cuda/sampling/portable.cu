@@ -2,8 +2,7 @@
 //
 // The walk. A thread makes the four words of one Philox counter at a time and with them the noise of
 // four words of the vocabulary; a block walks 8192 words of a row (a warp all of a row of at most 1024),
-// and a warp takes the largest score over a row's blocks. A score and its word are one 64-bit number,
-// whose maximum has no order to keep: the largest score, the lowest id among equals.
+// and a warp takes the largest score over a row's blocks.
 //
 // Top-k and top-p. A block a row finds the last word kept, as if the row were sorted by z downwards and
 // by id upwards: histograms of 2048 bins over the words' distance from the largest z, counted in units
@@ -12,29 +11,20 @@
 // with 63 bits for a whole row, so that additions are exact integer ones and atomics keep no order.
 // Min-p is a least z, which cuts where it lies above the others' cut.
 #include "numeric.cuh"
-#include "philox.cuh"
+#include "score.cuh"
 
 namespace {
 
 using namespace saccade;
-
-using Entry = unsigned long long;
 
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
 constexpr int CHUNK = 8192;
 constexpr int PENALISED = 4 * THREADS;
 constexpr int BAD_INDEX = 1;  // the fault of a forced word that does not exist
-constexpr int NO_WORD = 2;  // the fault of a row without an allowed word
 constexpr int LAST_WORD = 0x7fffffff;
 constexpr float NONE = -INFINITY;
 constexpr float LEAST = -3.402823466e38f;
-
-// z as a number of the same order; -0 is 0.
-__device__ __forceinline__ uint32_t ordered(float z) {
-  const uint32_t bits = __float_as_uint(__fadd_rn(z, 0.0f));
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
 
 __device__ __forceinline__ float from_ordered(uint32_t order) {
   return __uint_as_float(order & 0x80000000u ? order & 0x7fffffffu : ~order);
@@ -100,8 +90,7 @@ __device__ __forceinline__ Entry best_of(const Draw& draw, long long row, int be
     for (int j = 0; j < 4; j++) {
       const float score = draw.noisy ? __fadd_rn(z[j], gumbel(random[j])) : z[j];
       if (score > NONE) {
-        const uint32_t word = first + j / 2 * 16 + j % 2;
-        const Entry entry = Entry(ordered(score)) << 32 | ~word;
+        const Entry entry = make_entry(score, first + j / 2 * 16 + j % 2);
         best = entry > best ? entry : best;
       }
     }
@@ -113,7 +102,7 @@ __device__ __forceinline__ void write_token(Entry best, long long row, int vocab
   if (best == 0) {
     report_fault(fault, NO_WORD, int(row), vocab, 0);
   } else {
-    tokens[row] = int(~uint32_t(best));
+    tokens[row] = word_of(best);
   }
 }
 

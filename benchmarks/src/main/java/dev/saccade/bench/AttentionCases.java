@@ -5,6 +5,9 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention;
 import java.util.Arrays;
+import java.util.List;
+import java.util.function.IntConsumer;
+import org.jspecify.annotations.Nullable;
 
 /// Attention over equally long sequences. The arithmetic counted is that of the scores a query
 /// sees: `4 * headDim` for each forward, 2.5 times that backward.
@@ -14,9 +17,65 @@ final class AttentionCases {
 
     private AttentionCases() {}
 
+    /// Where the keys of a decode step lie: in pages that follow no order, some of which sequences
+    /// have in common.
+    ///
+    /// @param width pages of a sequence
+    /// @param table the pages of each sequence
+    /// @param pages of all sequences
+    /// @param samples sequences that have pages in common
+    /// @param shared how many they have in common
+    private record Paging(int width, int[] table, int pages, int samples, int shared) {
+        static Paging of(int batch, int keys, int samples, int prompt) {
+            int width = Math.ceilDiv(keys, Attention.PAGE);
+            int shared = samples > 1 ? prompt / Attention.PAGE : 0;
+            int pages = batch / samples * shared + batch * (width - shared);
+            int step = Math.max(1, pages / 3);
+            while (gcd(step, pages) != 1) {
+                step++;
+            }
+            int[] table = new int[batch * width];
+            int taken = 0;
+            for (int sequence = 0; sequence < batch; sequence++) {
+                int first = sequence / samples * samples;
+                for (int i = 0; i < width; i++) {
+                    table[sequence * width + i] =
+                            i < shared && first < sequence
+                                    ? table[first * width + i]
+                                    : (int) ((long) step * taken++ % pages);
+                }
+            }
+            return new Paging(width, table, pages, samples, shared);
+        }
+
+        private static int gcd(int a, int b) {
+            return b == 0 ? a : gcd(b, a % b);
+        }
+
+        /// The row of a sequence's key.
+        long row(int sequence, int key) {
+            int page = table[sequence * width + key / Attention.PAGE];
+            return (long) page * Attention.PAGE + key % Attention.PAGE;
+        }
+
+        /// Keys of all sequences, those in common once.
+        long distinctKeys(int batch, int keys) {
+            long common = (long) shared * Attention.PAGE;
+            return batch * (long) keys - (batch - batch / samples) * common;
+        }
+    }
+
     /// The extents of a case, with its checks.
+    ///
+    /// @param paging null where sequences have their keys one behind the other
     private record Extents(
-            Workbench bench, DType dtype, Attention.Shape shape, int batch, int queries, int keys) {
+            Workbench bench,
+            DType dtype,
+            Attention.Shape shape,
+            int batch,
+            int queries,
+            int keys,
+            @Nullable Paging paging) {
 
         static Extents of(Case work, Workbench bench, boolean causal, int queries, int keys) {
             int headDim = work.integer("head_dim");
@@ -27,12 +86,17 @@ final class AttentionCases {
                             headDim,
                             causal,
                             (float) (1 / Math.sqrt(headDim)));
-            return new Extents(bench, work.dtype(), shape, work.integer("batch"), queries, keys);
+            return new Extents(
+                    bench, work.dtype(), shape, work.integer("batch"), queries, keys, null);
         }
 
         static Extents self(Case work, Workbench bench) {
             int length = work.integer("length");
             return of(work, bench, work.flag("causal"), length, length);
+        }
+
+        Extents paged(Paging paging) {
+            return new Extents(bench, dtype, shape, batch, queries, keys, paging);
         }
 
         long rows() {
@@ -91,7 +155,7 @@ final class AttentionCases {
 
         /// The index in k and v of a key's head.
         long keyAt(int sequence, int key, int kvHead) {
-            long row = (long) sequence * keys + key;
+            long row = paging == null ? (long) sequence * keys + key : paging.row(sequence, key);
             return (row * shape.kvHeads() + kvHead) * shape.headDim();
         }
 
@@ -145,7 +209,7 @@ final class AttentionCases {
                         exact += term;
                         magnitude += Math.abs(term);
                     }
-                    Workbench.require(
+                    bench.require(
                             "o of query %d, head %d, element %d".formatted(query, head, d),
                             dtype,
                             got[d],
@@ -155,7 +219,7 @@ final class AttentionCases {
                 }
                 if (lse.length() > 1) {
                     double exact = largest + Math.log(sum);
-                    Workbench.require(
+                    bench.require(
                             "lse of query %d, head %d".formatted(query, head),
                             DType.F32,
                             bench.read(lse, at / shape.headDim()),
@@ -223,43 +287,113 @@ final class AttentionCases {
                                 () -> extents.compareForward(q, k, v, o.set(0), none.set(0))));
     }
 
-    /// `op=attention_decode dtype heads kv_heads head_dim batch keys`: one new query for each
-    /// sequence.
+    /// `op=attention_decode dtype heads kv_heads head_dim batch keys [samples prompt]`: one new
+    /// query for each sequence. Of the sequences `samples` at a time have the prompt's whole pages
+    /// in common and read them together; a rival lets each sequence walk over them alone, which
+    /// must give the same bits.
     static PreparedCase decode(Case work, Workbench bench) {
         Attention attention = Attention.on(bench.device());
-        Extents extents = Extents.of(work, bench, true, 1, work.integer("keys"));
+        int samples = work.integer("samples", 1);
+        Extents unpaged = Extents.of(work, bench, true, 1, work.integer("keys"));
+        int batch = unpaged.batch;
+        Paging paging =
+                Paging.of(batch, unpaged.keys, samples, samples == 1 ? 0 : work.integer("prompt"));
+        Extents extents = unpaged.paged(paging);
         DType dtype = extents.dtype;
-        long bytes = extents.bytes(2);
+        int keyWidth = extents.shape.kvHeads() * extents.shape.headDim();
+        long bytes =
+                2L
+                                * dtype.bytes()
+                                * (extents.queryElements()
+                                        + paging.distinctKeys(batch, extents.keys) * keyWidth)
+                        + Float.BYTES * extents.statistics();
         int sets = bench.sets(bytes);
+        long cacheElements = (long) paging.pages * Attention.PAGE * keyWidth;
         Operand q = bench.normal(dtype, extents.queryElements(), sets);
-        Operand k = bench.normal(dtype, extents.keyElements(), sets);
-        Operand v = bench.normal(dtype, extents.keyElements(), sets);
+        Operand k = bench.normal(dtype, cacheElements, sets);
+        Operand v = bench.normal(dtype, cacheElements, sets);
         Operand o = bench.empty(dtype, extents.queryElements(), sets);
         Operand lse = bench.empty(DType.F32, extents.statistics(), sets);
-        Attention.Sequences sequences = extents.sequences();
-        Span keyStart = bench.integers(sequences.keyStart());
-        Span keyLength = bench.integers(sequences.keyLength());
-        return PreparedCase.of(
-                extents.flops(),
-                (double) bytes,
-                sets,
+        Attention.Pages pages =
+                new Attention.Pages(
+                        batch,
+                        1,
+                        paging.width,
+                        bench.integers(paging.table),
+                        bench.integers(extents.sequences().keyLength()));
+        Attention.Prefixes prefixes = prefixes(extents, paging);
+        IntConsumer alone =
                 set ->
                         attention.decode(
                                 extents.shape,
-                                extents.batch,
-                                keyStart,
-                                keyLength,
+                                pages,
+                                null,
                                 q.set(set),
                                 k.set(set),
                                 v.set(set),
                                 o.set(set),
-                                lse.set(set)),
+                                lse.set(set));
+        IntConsumer together =
+                set ->
+                        attention.decode(
+                                extents.shape,
+                                pages,
+                                prefixes,
+                                q.set(set),
+                                k.set(set),
+                                v.set(set),
+                                o.set(set),
+                                lse.set(set));
+        Runnable compare =
+                () -> {
+                    extents.compareForward(q, k, v, o.set(0), lse.set(0));
+                    if (prefixes != null) {
+                        requireSameBits(bench, o.set(0), () -> alone.accept(0));
+                    }
+                };
+        return new PreparedCase(
+                extents.flops(),
+                (double) bytes,
+                sets,
+                PreparedCase.Clock.DEVICE,
+                prefixes == null ? alone : together,
                 () -> {
                     bench.reset(o);
                     bench.reset(lse);
                 },
-                () -> extents.compareForward(q, k, v, o.set(0), lse.set(0)),
-                null);
+                compare,
+                null,
+                prefixes == null
+                        ? List.of()
+                        : List.of(new PreparedCase.Rival("each-alone", alone)));
+    }
+
+    private static Attention.@Nullable Prefixes prefixes(Extents extents, Paging paging) {
+        if (paging.shared == 0) {
+            return null;
+        }
+        Workbench bench = extents.bench;
+        int groups = extents.batch / paging.samples;
+        int[] start = new int[groups + 1];
+        Arrays.setAll(start, group -> group * paging.samples);
+        int[] shared = new int[extents.batch];
+        Arrays.fill(shared, paging.shared);
+        long state = Attention.stateElements(extents.shape, extents.batch);
+        return new Attention.Prefixes(
+                groups,
+                paging.samples,
+                bench.integers(start),
+                bench.integers(shared),
+                bench.empty(DType.F32, state, 1).set(0));
+    }
+
+    private static void requireSameBits(Workbench bench, Span result, Runnable again) {
+        int count = Math.toIntExact(result.length());
+        float[] expected = bench.read(result, 0, count);
+        again.run();
+        if (!Arrays.equals(expected, bench.read(result, 0, count))) {
+            throw new IllegalStateException("wrong result: sharing shows in the bits");
+        }
     }
 
     /// `op=attention_backward dtype heads kv_heads head_dim batch length causal`.
@@ -368,7 +502,7 @@ final class AttentionCases {
         private void require(String what, Span span, long at, Totals totals) {
             float[] got = extents.bench.read(span, at, totals.sums.length);
             for (int d = 0; d < got.length; d++) {
-                Workbench.require(
+                extents.bench.require(
                         what + " element " + d,
                         extents.dtype,
                         got[d],

@@ -15,8 +15,6 @@ import java.util.List;
 /// bf16 does to entropies (`--entropy-precision`), and otherwise JMH's own command line on the
 /// suites of this jar.
 public final class BenchMain {
-    private static final String CUDA_SUITES = "dev\\.saccade\\.bench\\.cuda\\..*";
-
     private BenchMain() {}
 
     /// Runs what the arguments ask for; JMH's options work as they are (`-h` lists them).
@@ -30,7 +28,7 @@ public final class BenchMain {
             } else if (words.contains("--peers")) {
                 peers(System.out);
             } else {
-                suites(arguments);
+                System.exit(Suites.run(words, System.out, System.err));
             }
         } catch (InputException e) {
             System.err.println("saccade: " + e.getMessage());
@@ -59,16 +57,5 @@ public final class BenchMain {
                 Peers peers = Peers.open(device)) {
             peers.describe().forEach(out::println);
         }
-    }
-
-    private static void suites(String[] arguments) throws IOException {
-        List<String> all = new ArrayList<>(Arrays.asList(arguments));
-        CudaProbe probe = CudaDevice.probe();
-        boolean runs = all.stream().noneMatch(word -> word.equals("-h") || word.startsWith("-l"));
-        if (runs && !probe.usable()) {
-            System.err.println("saccade: CUDA suites are left out: " + probe.reason());
-            all.addAll(List.of("-e", CUDA_SUITES));
-        }
-        org.openjdk.jmh.Main.main(all.toArray(String[]::new));
     }
 }

@@ -48,6 +48,18 @@ record Case(String name, Map<String, String> parameters) {
         }
     }
 
+    /// A case of the full list.
+    ///
+    /// @throws InputException when there is none of that name
+    static Case named(String name) {
+        return read(FULL).stream()
+                .filter(work -> work.name.equals(name))
+                .findFirst()
+                .orElseThrow(() ->
+                        new InputException(
+                                "case " + name, "is not in the list", "--table --list shows it"));
+    }
+
     /// A line of the list.
     static Case parse(String line) {
         String[] words = line.strip().split("\\s+", -1);

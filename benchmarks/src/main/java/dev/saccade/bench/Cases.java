@@ -12,11 +12,13 @@ final class Cases {
     static PreparedCase prepare(Case work, Workbench bench) {
         return switch (work.text("op")) {
             case "gemm" -> GemmCases.gemm(work, bench);
+            case "gemm_batch" -> GemmCases.batch(work, bench);
             case "swiglu_gemm" -> GemmCases.swiGlu(work, bench);
             case "attention" -> AttentionCases.forward(work, bench);
             case "attention_backward" -> AttentionCases.backward(work, bench);
             case "attention_decode" -> AttentionCases.decode(work, bench);
             case "rms_norm" -> NormCases.rmsNorm(work, bench);
+            case "rms_norm_both" -> NormCases.rmsNormBoth(work, bench);
             case "rms_norm_backward" -> NormCases.rmsNormBackward(work, bench);
             case "layer_norm" -> NormCases.layerNorm(work, bench);
             case "layer_norm_backward" -> NormCases.layerNormBackward(work, bench);
@@ -29,6 +31,7 @@ final class Cases {
             case "sum_rows" -> PointwiseCases.sumRows(work, bench);
             case "adamw" -> PointwiseCases.adamW(work, bench);
             case "rope" -> RowCases.rope(work, bench);
+            case "rope_cache" -> RopeCacheCases.append(work, bench);
             case "gather" -> RowCases.gather(work, bench);
             case "scatter_add" -> RowCases.scatterAdd(work, bench);
             case "pixel_unshuffle" -> RowCases.pixelUnshuffle(work, bench);
@@ -37,6 +40,7 @@ final class Cases {
             case "entropy_backward" -> EntropyCases.backward(work, bench);
             case "head" -> HeadCases.forward(work, bench);
             case "head_backward" -> HeadCases.both(work, bench);
+            case "head_draw" -> HeadCases.draw(work, bench);
             case "softmax" -> EntropyCases.softmax(work, bench);
             case "copy" -> EngineCases.copy(work, bench);
             case "launch" -> EngineCases.launch(work, bench);

@@ -352,7 +352,7 @@ final class ConnectorCases {
         /// not, and those of the norm's upstream gradient, are independent errors of its terms.
         private void require(String what, DType dtype, Tensor got, long index, Sum exact) {
             double slack = sizes.dtype == DType.BF16 ? 0x1p-7 : 0x1p-16;
-            Workbench.require(
+            bench.require(
                     what,
                     dtype,
                     bench.read(got.span(), index),

@@ -1,6 +1,5 @@
 package dev.saccade.bench;
 
-import dev.saccade.bench.peer.Peer;
 import dev.saccade.bench.peer.Peers;
 import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.CudaProbe;
@@ -8,9 +7,7 @@ import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
 import dev.saccade.engine.OutOfDeviceMemoryException;
-import dev.saccade.tensor.AtomicFiles;
 import java.io.PrintStream;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
@@ -40,8 +37,6 @@ final class DeviceTable {
                                      may be repeated
               --list                 only lists the cases
             """;
-
-    private static final String REFERENCE = "op=copy bytes=1073741824";
 
     private final Options options;
     private final PrintStream out;
@@ -163,21 +158,24 @@ final class DeviceTable {
         int wrong = 0;
         try (Workbench bench = new Workbench(device, peers, noise);
                 Race race = new Race(device)) {
-            TableText text = new TableText(head(device, peers, files), reference(bench, race));
+            Map<String, String> head = head(device, peers, files);
+            Peaks peaks = Peaks.measure(bench, race, options.seconds);
+            if (!peaks.text().isEmpty()) {
+                head.put("peaks", peaks.text());
+            }
+            TableText text = new TableText(head);
             text.terminalHead(nameWidth).forEach(out::println);
             for (Case work : cases) {
-                TableRow row = measure(work, bench, race);
+                TableRow row = measure(work, bench, race, peaks);
                 for (PeerFile file : files) {
-                    for (TableRow.Other other : file.times().getOrDefault(work.name(), List.of())) {
-                        row = row.with(other);
-                    }
+                    row = file.addTo(row);
                 }
                 if (row.note().startsWith("wrong")) {
                     wrong++;
                 }
                 rows.add(row);
                 out.println(text.terminal(nameWidth, row));
-                write(text, rows);
+                text.write(options.outputs, rows);
             }
         }
         if (wrong > 0) {
@@ -186,16 +184,8 @@ final class DeviceTable {
         return wrong == 0 ? 0 : 1;
     }
 
-    /// Written after each case: a measurement that is cut short keeps what it has.
-    private void write(TableText text, List<TableRow> rows) {
-        for (Path file : options.outputs) {
-            String content =
-                    file.toString().endsWith(".md") ? text.markdown(rows) : text.json(rows);
-            AtomicFiles.write(file, content.getBytes(StandardCharsets.UTF_8));
-        }
-    }
-
-    private static Map<String, String> head(Device device, Peers peers, List<PeerFile> files) {
+    /// What is measured with.
+    static Map<String, String> head(Device device, Peers peers, List<PeerFile> files) {
         Map<String, String> head = new LinkedHashMap<>();
         head.put("date", LocalDate.now(ZoneOffset.UTC).toString());
         if (device instanceof CudaDevice cuda) {
@@ -222,98 +212,41 @@ final class DeviceTable {
         return head;
     }
 
-    /// Bytes a second of a copy on the device, read and written; on the CPU it is not measured.
-    private double reference(Workbench bench, Race race) {
-        if (!bench.isCuda()) {
-            return 0;
-        }
+    private TableRow measure(Case work, Workbench bench, Race race, Peaks peaks) {
         try {
-            PreparedCase copy = Cases.prepare(Case.parse("copy " + REFERENCE), bench);
-            Race.Times times =
-                    race.run(
-                                    List.of(new Race.Entrant("copy", copy.run())),
-                                    copy.clock(),
-                                    copy.sets(),
-                                    options.seconds)
-                            .getFirst();
-            return copy.bytes() / (times.median() * 1e-6);
-        } finally {
-            bench.clear();
-        }
-    }
-
-    private TableRow measure(Case work, Workbench bench, Race race) {
-        try {
-            return measure(work, Cases.prepare(work, bench), bench, race);
+            return measure(work, Cases.prepare(work, bench), bench, race, peaks);
         } catch (UnsupportedOperationException
                 | IllegalArgumentException
                 | OutOfDeviceMemoryException e) {
-            return empty(work, "not measured: " + firstLine(e));
+            return TableRow.empty(work.name(), "not measured: " + Entrants.firstLine(e));
         } catch (IllegalStateException e) {
-            return empty(work, firstLine(e));
+            return TableRow.empty(work.name(), Entrants.firstLine(e));
         } finally {
             bench.clear();
         }
     }
 
-    private static TableRow empty(Case work, String note) {
-        return new TableRow(work.name(), 0, 0, null, List.of(), note);
-    }
-
-    private static String firstLine(Exception e) {
-        return String.valueOf(e.getMessage()).lines().findFirst().orElse("");
-    }
-
-    private TableRow measure(Case work, PreparedCase prepared, Workbench bench, Race race) {
-        prepared.check();
-        List<Race.Entrant> entrants = new ArrayList<>();
-        entrants.add(new Race.Entrant("saccade", prepared.run()));
-        prepared.rivals()
-                .forEach(rival -> entrants.add(new Race.Entrant(rival.name(), rival.run())));
-        List<String> notes = new ArrayList<>();
-        PreparedCase.ForPeers other = prepared.other();
-        if (other != null) {
-            for (Peer peer : bench.peers().usable()) {
-                try {
-                    entrants.add(enter(peer, other, prepared, bench));
-                } catch (IllegalStateException e) {
-                    notes.add(peer.name() + ": " + firstLine(e));
-                } catch (UnsupportedOperationException e) {
-                    // Most peers do not have most operations: only surprises are worth a note.
-                    String reason = firstLine(e);
-                    if (reason.contains("fails") || reason.startsWith("cuDNN:")) {
-                        notes.add(peer.name() + ": " + reason);
-                    }
-                }
-            }
-        }
+    private TableRow measure(
+            Case work, PreparedCase prepared, Workbench bench, Race race, Peaks peaks) {
+        Entrants entrants = Entrants.of(prepared, bench);
         List<Race.Times> times =
-                race.run(entrants, prepared.clock(), prepared.sets(), options.seconds);
+                race.run(entrants.racers(), prepared.clock(), prepared.sets(), options.seconds);
         List<TableRow.Other> others = new ArrayList<>();
         for (int i = 1; i < times.size(); i++) {
-            others.add(new TableRow.Other(entrants.get(i).name(), times.get(i)));
+            others.add(
+                    new TableRow.Other(
+                            entrants.racers().get(i).name(),
+                            times.get(i),
+                            entrants.accuracies().get(i)));
         }
         return new TableRow(
                 work.name(),
                 prepared.flops(),
                 prepared.bytes(),
+                peaks.of(work),
                 times.getFirst(),
+                entrants.accuracies().getFirst(),
                 others,
-                String.join("; ", notes));
-    }
-
-    /// Makes a peer ready and checks it.
-    private static Race.Entrant enter(
-            Peer peer, PreparedCase.ForPeers other, PreparedCase prepared, Workbench bench) {
-        Peer.Call call = peer.prepare(other.work(), other.addresses().apply(0));
-        bench.closeLater(call);
-        prepared.reset().run();
-        call.run(other.addresses().apply(0));
-        other.compare().run();
-        long[][] addresses = new long[prepared.sets()][];
-        for (int set = 0; set < addresses.length; set++) {
-            addresses[set] = other.addresses().apply(set);
-        }
-        return new Race.Entrant(peer.name(), set -> call.run(addresses[set]));
+                entrants.notes());
     }
 }

@@ -68,7 +68,7 @@ final class EngineCases {
                 () -> {
                     for (int sample = 0; sample < 32; sample++) {
                         long at = bench.draw((long) count);
-                        Workbench.require(
+                        bench.require(
                                 "copy[" + at + "]",
                                 DType.F32,
                                 bench.read(target.set(0), at),
@@ -231,7 +231,7 @@ final class EngineCases {
                                     : (float) operand.value(at / 4);
                     double got =
                             up ? bench.read(span, at / 4) : host.get(ValueLayout.JAVA_FLOAT, at);
-                    Workbench.require("element " + at / 4, DType.F32, got, exact, 0, 0);
+                    bench.require("element " + at / 4, DType.F32, got, exact, 0, 0);
                 },
                 null,
                 rivals);

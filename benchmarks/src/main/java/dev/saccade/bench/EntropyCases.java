@@ -78,7 +78,7 @@ final class EntropyCases {
 
     private static void require(
             String what, Workbench bench, Operand result, int row, double exact) {
-        Workbench.require(
+        bench.require(
                 what + " of row " + row,
                 DType.F32,
                 bench.read(result.set(0), row),
@@ -141,7 +141,7 @@ final class EntropyCases {
                             double hit = i == targets[row] ? 1 : 0;
                             double fromLogProb = dLogProb.value(row) * (hit - p);
                             double fromEntropy = -dEntropy.value(row) * p * (logP + exact.entropy);
-                            Workbench.require(
+                            bench.require(
                                     "dLogits[%d, %d]".formatted(row, i),
                                     DType.F32,
                                     got[i],
@@ -183,7 +183,7 @@ final class EntropyCases {
                                 int column = (int) bench.draw((long) vocab);
                                 long at = (long) row * vocab + column;
                                 double exact = Math.exp(x.value(at)) / sum;
-                                Workbench.require(
+                                bench.require(
                                         "softmax[%d, %d]".formatted(row, column),
                                         DType.F32,
                                         bench.read(y.set(0), at),

@@ -4,6 +4,8 @@ import dev.saccade.bench.peer.Work;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.gemm.Epilogue;
 import dev.saccade.kernels.gemm.Gemm;
+import java.util.List;
+import java.util.function.IntConsumer;
 
 /// Matrix products.
 final class GemmCases {
@@ -50,7 +52,7 @@ final class GemmCases {
                         int row = sample == 0 ? m - 1 : (int) bench.draw((long) m);
                         int column = sample == 0 ? n - 1 : (int) bench.draw((long) n);
                         long at = (long) row * n + column;
-                        Sum sum = product(shape, a, b, row, column);
+                        Sum sum = product(shape, 0, a, b, row, column);
                         if (accumulates) {
                             sum = sum.plus(c.value(at));
                         }
@@ -63,7 +65,7 @@ final class GemmCases {
                         if (hasResidual) {
                             sum = sum.plus(residual.value(at));
                         }
-                        Workbench.require(
+                        bench.require(
                                 "c[%d, %d]".formatted(row, column),
                                 output,
                                 bench.read(c.set(0), at),
@@ -88,7 +90,7 @@ final class GemmCases {
                 hasResidual || kind.equals("gelu")
                         ? null
                         : new PreparedCase.ForPeers(
-                                new Work.Product(shape, dtype, output, hasBias, accumulates),
+                                new Work.Product(shape, dtype, output, hasBias, accumulates, 1),
                                 set ->
                                         new long[] {
                                             a.set(set).address(),
@@ -97,6 +99,75 @@ final class GemmCases {
                                             hasBias ? bias.set(set).address() : 0
                                         },
                                 compare));
+    }
+
+    /// `op=gemm_batch layout=NT|NN|TN count m n k dtype [out]`: products one behind the other in
+    /// memory, beside the same launched singly.
+    static PreparedCase batch(Case work, Workbench bench) {
+        Gemm gemm = Gemm.on(bench.device());
+        int m = work.integer("m");
+        int n = work.integer("n");
+        int k = work.integer("k");
+        Gemm.Shape shape = new Gemm.Shape(Gemm.Layout.valueOf(work.text("layout")), m, n, k);
+        Gemm.Batch batch = Gemm.Batch.dense(work.integer("count"), shape);
+        int count = batch.count();
+        DType dtype = work.dtype();
+        DType output = work.dtype("out");
+        long elements = (long) m * n;
+        long bytes =
+                count * (dtype.bytes() * ((long) m * k + (long) k * n) + output.bytes() * elements);
+        int sets = bench.sets(bytes);
+        Operand a = bench.normal(dtype, count * batch.strideA(), sets);
+        Operand b = bench.normal(dtype, count * batch.strideB(), sets);
+        Operand c = bench.empty(output, count * elements, sets);
+        Runnable compare =
+                () -> {
+                    for (int sample = 0; sample < SAMPLES; sample++) {
+                        int index = sample == 0 ? count - 1 : (int) bench.draw((long) count);
+                        int row = sample == 0 ? m - 1 : (int) bench.draw((long) m);
+                        int column = sample == 0 ? n - 1 : (int) bench.draw((long) n);
+                        Sum sum = product(shape, index, a, b, row, column);
+                        bench.require(
+                                "c[%d, %d, %d]".formatted(index, row, column),
+                                output,
+                                bench.read(c.set(0), index * elements + (long) row * n + column),
+                                sum.exact,
+                                sum.magnitude + k * CUT_OFF * Math.abs(sum.exact),
+                                ACCUMULATION);
+                    }
+                };
+        IntConsumer singly =
+                set -> {
+                    for (int i = 0; i < count; i++) {
+                        gemm.multiply(
+                                shape,
+                                a.set(set).slice(i * batch.strideA(), batch.strideA()),
+                                b.set(set).slice(i * batch.strideB(), batch.strideB()),
+                                c.set(set).slice(i * elements, elements),
+                                Epilogue.STORE);
+                    }
+                };
+        return new PreparedCase(
+                2.0 * count * m * n * k,
+                (double) bytes,
+                sets,
+                PreparedCase.Clock.DEVICE,
+                set ->
+                        gemm.multiplyBatch(
+                                shape, batch, a.set(set), b.set(set), c.set(set), Epilogue.STORE),
+                () -> bench.reset(c),
+                compare,
+                new PreparedCase.ForPeers(
+                        new Work.Product(shape, dtype, output, false, false, count),
+                        set ->
+                                new long[] {
+                                    a.set(set).address(),
+                                    b.set(set).address(),
+                                    c.set(set).address(),
+                                    0
+                                },
+                        compare),
+                List.of(new PreparedCase.Rival("launched singly", singly)));
     }
 
     private static Epilogue epilogue(String kind, Operand bias, Operand residual, int set) {
@@ -144,10 +215,10 @@ final class GemmCases {
                     for (int sample = 0; sample < SAMPLES; sample++) {
                         int row = (int) bench.draw((long) m);
                         int column = (int) bench.draw((long) n);
-                        Sum g = product(shape, x, gate, row, column);
-                        Sum u = product(shape, x, up, row, column);
+                        Sum g = product(shape, 0, x, gate, row, column);
+                        Sum u = product(shape, 0, x, up, row, column);
                         double exact = Formulas.silu(g.exact) * u.exact;
-                        Workbench.require(
+                        bench.require(
                                 "y[%d, %d]".formatted(row, column),
                                 dtype,
                                 bench.read(y.set(0), (long) row * n + column),
@@ -162,16 +233,22 @@ final class GemmCases {
     }
 
     /// One element of a product.
-    private static Sum product(Gemm.Shape shape, Operand a, Operand b, int row, int column) {
+    ///
+    /// @param index which one of a dense batch
+    private static Sum product(
+            Gemm.Shape shape, int index, Operand a, Operand b, int row, int column) {
         boolean transposedA = shape.layout() == Gemm.Layout.TN;
         boolean transposedB = shape.layout() == Gemm.Layout.NT;
         int k = shape.k();
+        long atA = (long) index * shape.m() * k;
+        long atB = (long) index * shape.n() * k;
         double sum = 0;
         double magnitude = 0;
         for (int i = 0; i < k; i++) {
-            double left = a.value(transposedA ? (long) i * shape.m() + row : (long) row * k + i);
-            double right =
-                    b.value(transposedB ? (long) column * k + i : (long) i * shape.n() + column);
+            long inA = transposedA ? (long) i * shape.m() + row : (long) row * k + i;
+            long inB = transposedB ? (long) column * k + i : (long) i * shape.n() + column;
+            double left = a.value(atA + inA);
+            double right = b.value(atB + inB);
             sum += left * right;
             magnitude += Math.abs(left * right);
         }

@@ -3,11 +3,24 @@ package dev.saccade.bench;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.entropy.Entropy;
+import dev.saccade.kernels.gemm.Epilogue;
+import dev.saccade.kernels.gemm.Gemm;
 import dev.saccade.kernels.head.Head;
+import dev.saccade.kernels.sampling.Philox;
+import dev.saccade.kernels.sampling.Sampling;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.IntConsumer;
 
-/// The language model's head with log-probability and entropy: `rows width vocab dtype`.
+/// The language model's head with log-probability and entropy, and with a token drawn: `rows width
+/// vocab dtype`.
 final class HeadCases {
     private static final int SAMPLES = 4;
+
+    /// A training step's: with it the backward pass of 8192 rows has two rounds of clusters a chunk
+    /// on 132 multiprocessors.
+    private static final long SCRATCH_BYTES = 528L << 20;
 
     /// Products of the forward pass, and with those of the backward pass: the logits once more, and
     /// two gradients.
@@ -57,7 +70,7 @@ final class HeadCases {
                         weight.set(0),
                         bench.integers(targets),
                         null,
-                        256L << 20);
+                        SCRATCH_BYTES);
     }
 
     /// `op=head`: forward.
@@ -109,12 +122,107 @@ final class HeadCases {
                 null);
     }
 
+    /// `op=head_draw`: a token for each row, with its log-probability and entropy; beside it the
+    /// same from logits that are stored.
+    static PreparedCase draw(Case work, Workbench bench) {
+        HeadCases cases = new HeadCases(work, bench);
+        int rows = cases.rows;
+        long[] keys = new long[rows];
+        Arrays.setAll(keys, row -> Philox.key(1, 1, 0, row, 0));
+        int[] positions = new int[rows];
+        Arrays.setAll(positions, row -> 3 * row + 1);
+        Head.Draw draw =
+                new Head.Draw(
+                        new Sampling.Options(cases.temperature, 0, 1),
+                        bench.longs(keys),
+                        bench.integers(positions),
+                        null,
+                        null);
+        Entropy.Results results = cases.results();
+        Operand logits = bench.empty(DType.F32, (long) rows * cases.vocab, 1);
+        Gemm gemm = Gemm.on(bench.device());
+        Sampling sampling = Sampling.on(bench.device());
+        Entropy entropy = Entropy.on(bench.device());
+        IntConsumer stored =
+                _ -> {
+                    Span all = logits.set(0);
+                    gemm.multiply(
+                            new Gemm.Shape(Gemm.Layout.NT, rows, cases.vocab, cases.width),
+                            cases.hidden.set(0),
+                            cases.weight.set(0),
+                            all,
+                            Epilogue.STORE);
+                    sampling.sample(
+                            rows,
+                            cases.vocab,
+                            draw.options(),
+                            all,
+                            null,
+                            draw.keys(),
+                            draw.positions(),
+                            cases.input.targets());
+                    entropy.forward(
+                            Entropy.Rows.dense(rows, cases.vocab, cases.temperature, all),
+                            cases.input.targets(),
+                            null,
+                            results);
+                };
+        return new PreparedCase(
+                FORWARD_FLOPS * rows * cases.width * cases.vocab,
+                cases.bytes(),
+                1,
+                PreparedCase.Clock.DEVICE,
+                _ -> cases.head.sample(cases.input, draw, results),
+                cases::reset,
+                () -> {
+                    cases.readTokens();
+                    cases.compareForward();
+                    cases.compareDraw(keys, positions);
+                },
+                null,
+                List.of(new PreparedCase.Rival("stored logits", stored)));
+    }
+
+    /// Makes the tokens drawn last the targets of what is compared.
+    private void readTokens() {
+        Span tokens = input.targets();
+        bench.device()
+                .download(
+                        tokens.buffer(),
+                        tokens.offset() * Integer.BYTES,
+                        MemorySegment.ofArray(targets));
+    }
+
+    /// The first and last row's tokens have the largest score, by noise in float64.
+    private void compareDraw(long[] keys, int[] positions) {
+        for (int row : new int[] {0, rows - 1}) {
+            double[] z = logits(row);
+            double best = Double.NEGATIVE_INFINITY;
+            double own = Double.NEGATIVE_INFINITY;
+            for (int word = 0; word < vocab; word++) {
+                int half = Philox.word(keys[row], positions[row], word) >>> 1;
+                double u = (half + 0.25) * 0x1p-31;
+                double score = z[word] - Math.log(-Math.log1p(-u));
+                best = Math.max(best, score);
+                if (word == targets[row]) {
+                    own = score;
+                }
+            }
+            bench.require(
+                    "score of row " + row, DType.F32, own, best, 16 + Math.abs(best), 2 * slack());
+        }
+    }
+
+    private Entropy.Results results() {
+        return Entropy.Results.of(logProb.set(0), entropy.set(0), lse.set(0));
+    }
+
     private double bytes() {
         return (double) dtype.bytes() * width * ((double) rows + vocab) + 16.0 * rows;
     }
 
     private void forward() {
-        head.forward(input, Entropy.Results.of(logProb.set(0), entropy.set(0), lse.set(0)));
+        head.forward(input, results());
     }
 
     private void reset() {
@@ -179,7 +287,7 @@ final class HeadCases {
     }
 
     private void require(String what, Operand result, int row, double exact) {
-        Workbench.require(
+        bench.require(
                 what + " of row " + row,
                 DType.F32,
                 bench.read(result.set(0), row),
@@ -223,7 +331,7 @@ final class HeadCases {
                 sum += term;
                 magnitude += Math.abs(term);
             }
-            Workbench.require(
+            bench.require(
                     "dHidden[%d, %d]".formatted(row, column),
                     dtype,
                     bench.read(dHidden.set(0), (long) row * width + column),
@@ -260,7 +368,7 @@ final class HeadCases {
                 sum += term;
                 magnitude += Math.abs(term);
             }
-            Workbench.require(
+            bench.require(
                     "dWeight[%d, %d]".formatted(word, column),
                     DType.F32,
                     bench.read(dWeight.set(0), (long) word * width + column),

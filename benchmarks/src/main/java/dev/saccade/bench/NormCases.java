@@ -86,6 +86,55 @@ final class NormCases {
                 null);
     }
 
+    /// `op=rms_norm_both dtype rows width parts`: a vision layer's queries and keys in one pass, or
+    /// with `parts=true` in two.
+    static PreparedCase rmsNormBoth(Case work, Workbench bench) {
+        Norm norm = Norm.on(bench.device());
+        boolean parts = work.flag("parts");
+        int sets = sets(work, bench, 4);
+        Rows first = Rows.of(work, bench, sets);
+        Rows second = Rows.of(work, bench, sets);
+        long count = (long) first.rows * first.width;
+        Operand weight = bench.normal(first.dtype, first.width, 1);
+        Operand secondWeight = bench.normal(first.dtype, first.width, 1);
+        Operand y = bench.empty(first.dtype, count, sets);
+        Operand secondY = bench.empty(first.dtype, count, sets);
+        return PreparedCase.of(
+                0,
+                bytes(first, 4, 2, 0),
+                sets,
+                set -> {
+                    Norm.Operands one =
+                            new Norm.Operands(first.x.set(set), weight.set(0), y.set(set), null);
+                    Norm.Operands other =
+                            new Norm.Operands(
+                                    second.x.set(set), secondWeight.set(0), secondY.set(set), null);
+                    if (parts) {
+                        norm.rmsNorm(
+                                first.rows, first.width, EPS, one.x(), one.weight(), one.y(), null);
+                        norm.rmsNorm(
+                                first.rows,
+                                first.width,
+                                EPS,
+                                other.x(),
+                                other.weight(),
+                                other.y(),
+                                null);
+                    } else {
+                        norm.rmsNormBoth(first.rows, first.width, EPS, one, other);
+                    }
+                },
+                () -> {
+                    bench.reset(y);
+                    bench.reset(secondY);
+                },
+                () -> {
+                    compareForward(first, false, weight, null, y);
+                    compareForward(second, false, secondWeight, null, secondY);
+                },
+                null);
+    }
+
     static PreparedCase layerNorm(Case work, Workbench bench) {
         Norm norm = Norm.on(bench.device());
         int sets = sets(work, bench, 2);
@@ -126,7 +175,7 @@ final class NormCases {
                 double scaled =
                         (rows.x.value((long) row * rows.width + i) - mean) * rstd * weight.value(i);
                 double shift = bias == null ? 0 : bias.value(i);
-                Workbench.require(
+                rows.bench.require(
                         "y[%d, %d]".formatted(row, i),
                         rows.dtype,
                         got[i],
@@ -247,8 +296,9 @@ final class NormCases {
             int row = sample == 0 ? rows.rows - 1 : (int) rows.bench.draw((long) rows.rows);
             double center = mean == null ? 0 : rows.mean(row);
             double scale = rows.rstd(row, center);
-            Workbench.require("rstd[" + row + "]", DType.F32, rstds[row], scale, scale, ARITHMETIC);
-            Workbench.require(
+            rows.bench.require(
+                    "rstd[" + row + "]", DType.F32, rstds[row], scale, scale, ARITHMETIC);
+            rows.bench.require(
                     "mean[" + row + "]", DType.F32, means[row], center, 1 / scale, ARITHMETIC);
             double gradients = 0;
             double products = 0;
@@ -266,7 +316,7 @@ final class NormCases {
                                 * (g
                                         - (mean == null ? 0 : gradients / width)
                                         - xHat * products / width);
-                Workbench.require(
+                rows.bench.require(
                         "dx[%d, %d]".formatted(row, i),
                         rows.dtype,
                         got[i],
@@ -288,7 +338,7 @@ final class NormCases {
             weightMagnitude += Math.abs(g * xHat);
             biasMagnitude += Math.abs(g);
         }
-        Workbench.require(
+        rows.bench.require(
                 "dWeight[" + column + "]",
                 DType.F32,
                 rows.bench.read(dWeight.set(0), column),
@@ -296,7 +346,7 @@ final class NormCases {
                 weightMagnitude,
                 ARITHMETIC);
         if (dBias != null) {
-            Workbench.require(
+            rows.bench.require(
                     "dBias[" + column + "]",
                     DType.F32,
                     rows.bench.read(dBias.set(0), column),

@@ -20,6 +20,11 @@ import tools.jackson.databind.json.JsonMapper;
 /// @param times its times, by case
 record PeerFile(Map<String, String> head, Map<String, List<TableRow.Other>> times) {
 
+    /// The row with what the peer measured of its case.
+    TableRow addTo(TableRow row) {
+        return row.with(times.getOrDefault(row.name(), List.of()));
+    }
+
     /// @throws InputException naming file and line, when it is not such a file
     static PeerFile read(Path file) {
         JsonMapper mapper = JsonMapper.builder().build();
@@ -46,7 +51,11 @@ record PeerFile(Map<String, String> head, Map<String, List<TableRow.Other>> time
                                     node.path("low").asDouble(median),
                                     node.path("high").asDouble(median));
                     times.computeIfAbsent(node.path("case").asString(""), _ -> new ArrayList<>())
-                            .add(new TableRow.Other(node.path("peer").asString("peer"), measured));
+                            .add(
+                                    new TableRow.Other(
+                                            node.path("peer").asString("peer"),
+                                            measured,
+                                            Accuracy.UNKNOWN));
                 }
             }
         } catch (JacksonException e) {

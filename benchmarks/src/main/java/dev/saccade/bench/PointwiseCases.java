@@ -22,7 +22,7 @@ final class PointwiseCases {
         for (int sample = 0; sample < SAMPLES; sample++) {
             long at = sample == 0 ? count - 1 : bench.draw(count);
             double value = exact.applyAsDouble(at);
-            Workbench.require(
+            bench.require(
                     what + "[" + at + "]",
                     result.dtype(),
                     bench.read(result.set(0), at),
@@ -195,7 +195,7 @@ final class PointwiseCases {
                             exact += value;
                             magnitude += Math.abs(value);
                         }
-                        Workbench.require(
+                        bench.require(
                                 "sum[" + column + "]",
                                 DType.F32,
                                 bench.read(sum.set(0), column),

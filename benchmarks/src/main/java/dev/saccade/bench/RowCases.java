@@ -47,14 +47,14 @@ final class RowCases {
                         double angle = positions[row] * Math.pow(THETA, -2.0 * i / headDim);
                         double a = x.value(at);
                         double b = x.value(at + half);
-                        Workbench.require(
+                        bench.require(
                                 "x[" + at + "]",
                                 dtype,
                                 bench.read(x.set(0), at),
                                 a * Math.cos(angle) - b * Math.sin(angle),
                                 Math.abs(a) + Math.abs(b),
                                 0x1p-20);
-                        Workbench.require(
+                        bench.require(
                                 "x[" + (at + half) + "]",
                                 dtype,
                                 bench.read(x.set(0), at + half),
@@ -100,7 +100,7 @@ final class RowCases {
                     for (int sample = 0; sample < SAMPLES; sample++) {
                         int row = sample == 0 ? rows - 1 : (int) bench.draw((long) rows);
                         int column = (int) bench.draw((long) width);
-                        Workbench.require(
+                        bench.require(
                                 "out[%d, %d]".formatted(row, column),
                                 dtype,
                                 bench.read(out.set(0), (long) row * width + column),
@@ -146,7 +146,7 @@ final class RowCases {
                                 magnitude += Math.abs(value);
                             }
                         }
-                        Workbench.require(
+                        bench.require(
                                 "target[%d, %d]".formatted(row, column),
                                 DType.F32,
                                 bench.read(target.set(0), (long) row * width + column),
@@ -195,7 +195,7 @@ final class RowCases {
                                 cell * 4 * width
                                         + (row % 2 * 2 + column % 2) * (long) width
                                         + channel;
-                        Workbench.require(
+                        bench.require(
                                 "y[" + to + "]",
                                 dtype,
                                 bench.read(y.set(0), to),

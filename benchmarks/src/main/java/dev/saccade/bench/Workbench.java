@@ -43,6 +43,7 @@ final class Workbench implements AutoCloseable {
     private final List<DeviceBuffer> buffers = new ArrayList<>();
     private final Deque<AutoCloseable> closeLater = new ArrayDeque<>();
     private final SplittableRandom random = new SplittableRandom(2026);
+    private final Accuracy.Sums accuracy = new Accuracy.Sums();
     private long phase;
 
     Workbench(Device device, Peers peers, int noiseCount) {
@@ -160,6 +161,13 @@ final class Workbench implements AutoCloseable {
         return span;
     }
 
+    /// Integers, I64.
+    Span longs(long... values) {
+        Span span = allocate(DType.I64, values.length);
+        device.upload(MemorySegment.ofArray(values), span.buffer(), 0);
+        return span;
+    }
+
     /// `count` random integers from 0 to `bound` - 1.
     int[] draw(int count, int bound) {
         return random.ints(count, 0, bound).toArray();
@@ -196,7 +204,7 @@ final class Workbench implements AutoCloseable {
     /// @param dtype of the result: half a unit in its last place is allowed, and as much again
     /// @param magnitude the sum of the absolute terms that the element is a sum of
     /// @param slack how much of that may be lost
-    static void require(
+    void require(
             String what, DType dtype, double got, double exact, double magnitude, double slack) {
         double unit = dtype == DType.BF16 ? 0x1p-8 : 0x1p-23;
         double allowed = unit * Math.abs(exact) + slack * magnitude + 1e-30;
@@ -205,6 +213,12 @@ final class Workbench implements AutoCloseable {
                     "wrong result: %s is %s, expected %s within %.2g"
                             .formatted(what, got, exact, allowed));
         }
+        accuracy.add(what, got, exact, allowed);
+    }
+
+    /// How far from exact it is what was compared since the last call.
+    Accuracy takeAccuracy() {
+        return accuracy.take();
     }
 
     /// What is to be closed when the case has been measured, last first.
@@ -224,6 +238,7 @@ final class Workbench implements AutoCloseable {
         }
         buffers.forEach(DeviceBuffer::close);
         buffers.clear();
+        accuracy.take();
     }
 
     @Override

@@ -40,6 +40,12 @@ final class DeviceTableTest {
                 Workbench bench = new Workbench(device, Peers.NONE, Workbench.TINY_NOISE)) {
             PreparedCase prepared = Cases.prepare(work, bench);
             prepared.check();
+            Accuracy accuracy = bench.takeAccuracy();
+            boolean compares = !work.text("op").equals("allocate");
+            assertThat(accuracy.isKnown()).isEqualTo(compares);
+            if (compares) {
+                assertThat(accuracy.error()).isLessThanOrEqualTo(accuracy.allowed());
+            }
             assertThat(prepared.bytes() + prepared.flops() > 0)
                     .isEqualTo(!work.text("op").equals("allocate"));
         }
@@ -103,19 +109,26 @@ final class DeviceTableTest {
 
     @Test
     void ratesAreComputedFromBytesAndOperations() {
-        TableText text = new TableText(Map.of("device", "none"), 4e12);
+        TableText text = new TableText(Map.of("device", "none"));
+        Accuracy none = Accuracy.UNKNOWN;
         TableRow row =
                 new TableRow(
                         "gemm/x",
                         2e12,
                         1e9,
+                        new Peaks(2e15, "fast", 4e12),
                         new Race.Times(2000, 1980, 2020),
+                        new Accuracy(0, 1e-12),
                         List.of(
-                                new TableRow.Other("slow", new Race.Times(4000, 4000, 4000)),
-                                new TableRow.Other("fast", new Race.Times(1500, 1500, 1500))),
+                                new TableRow.Other("slow", new Race.Times(4000, 4000, 4000), none),
+                                new TableRow.Other("fast", new Race.Times(1500, 1500, 1500), none)),
                         "");
         assertThat(text.markdown(List.of(row)))
-                .contains("| gemm/x | 2000 | 1.00 | 1000 | 500 | 12.5 | fast | 1500 | 75.0 |");
+                .contains(
+                        "| gemm/x | 2000 | 1.00 | 1000 | 50.0 | 500 | 12.5 | 0 | 1.0e-12 |"
+                                + " fast | 1500 | 75.0 |");
+        assertThat(text.terminalHead(10)).allMatch(line -> line.length() <= 120);
+        assertThat(text.terminal(10, row)).hasSizeLessThanOrEqualTo(120);
         assertThat(text.terminal(10, row)).startsWith("gemm/x ").contains(" fast ");
     }
 
@@ -154,6 +167,8 @@ final class DeviceTableTest {
         JsonNode row = root.get("cases").get(0);
         assertThat(row.get("case").asString()).isEqualTo("add");
         assertThat(row.get("saccade").get("microseconds").asDouble()).isPositive();
+        assertThat(row.get("saccade").get("error").asDouble())
+                .isLessThan(row.get("saccade").get("allowedError").asDouble());
         assertThat(row.get("peers").get("torch").get("high").asDouble()).isEqualTo(0.6);
         assertThat(Files.readString(markdown)).contains("| add |").contains("| torch |");
     }

@@ -4,6 +4,7 @@ import dev.saccade.engine.Device;
 import dev.saccade.kernels.activation.Activation;
 import dev.saccade.kernels.advance.Advance;
 import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.attention.PrefixedAttention;
 import dev.saccade.kernels.connector.PixelUnshuffle;
 import dev.saccade.kernels.connector.UnshuffleNorm;
 import dev.saccade.kernels.elementwise.Elementwise;
@@ -23,6 +24,7 @@ public record Kernels(
         Device device,
         Gemm gemm,
         Attention attention,
+        PrefixedAttention prefixedAttention,
         Norm norm,
         Activation activation,
         Rope rope,
@@ -47,6 +49,7 @@ public record Kernels(
                 device,
                 Gemm.on(device),
                 Attention.on(device),
+                PrefixedAttention.on(device),
                 Norm.on(device),
                 Activation.on(device),
                 Rope.on(device),

@@ -48,7 +48,8 @@ public record MemoryNeeds(long weights, long gradients, long optimizer, long cac
 
     private static long longestSequence(VisionLanguageConfig config, ComputeType type) {
         LanguageConfig text = config.text();
-        return KvCache.bytesPerToken(text, type.dtype()) * text.maxPositionEmbeddings();
+        return KvCache.bytesPerPage(text, type.dtype())
+                * KvCache.pagesOf(text.maxPositionEmbeddings());
     }
 
     /// To train some parts.

@@ -2,6 +2,8 @@ package dev.saccade.model;
 
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.entropy.Entropy;
+import dev.saccade.kernels.head.Head;
 import dev.saccade.model.connector.Connector;
 import dev.saccade.model.image.Pixels;
 import dev.saccade.model.internal.LayerStack;
@@ -29,6 +31,9 @@ import org.jspecify.annotations.Nullable;
 /// frozen vision tower runs without being recorded; a frozen decoder computes no weight gradients
 /// but hands gradients on to the visual tokens.
 public final class VisionLanguageModel implements AutoCloseable {
+    /// Memory that a draw may use where it has to store logits; more rows take turns.
+    private static final long DRAW_BYTES = 256L << 20;
+
     private final VisionLanguageConfig config;
     private final Kernels kernels;
     private final ComputeType type;
@@ -344,6 +349,31 @@ public final class VisionLanguageModel implements AutoCloseable {
         int count = batch.targets().length;
         Tensor rows = tape.takeRows(hidden, tape.upload(batch.predictionRows(), count));
         return logProbs(tape, rows, tape.upload(batch.targets(), count), temperature);
+    }
+
+    /// Draws a token for each row of hidden states, with what is kept of it: the bits that
+    /// [#logProbs] over the same tokens gives. See [Head#sample].
+    ///
+    /// @param temperature divides the logits of the distribution that is reported
+    /// @param tokens I32 [rows], written
+    public void draw(
+            Tensor hiddenRows,
+            float temperature,
+            Head.Draw draw,
+            Tensor tokens,
+            Entropy.Results results) {
+        Head.Input input =
+                new Head.Input(
+                        hiddenRows.rows(),
+                        hiddenRows.width(),
+                        config.text().vocabSize(),
+                        temperature,
+                        hiddenRows.span(),
+                        language.head().value().span(),
+                        tokens.span(),
+                        bannedTokens.span(),
+                        DRAW_BYTES);
+        kernels.head().sample(input, draw, results);
     }
 
     /// The logits [rows, vocabSize] of hidden states, for sampling.

@@ -173,6 +173,7 @@ class FreezingTest {
                 all.device(),
                 counted(Gemm.class, all.gemm(), calls),
                 counted(Attention.class, all.attention(), calls),
+                all.prefixedAttention(),
                 counted(Norm.class, all.norm(), calls),
                 counted(Activation.class, all.activation(), calls),
                 counted(Rope.class, all.rope(), calls),

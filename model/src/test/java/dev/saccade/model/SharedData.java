@@ -6,12 +6,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /// Data that lies beside a checkout and is no part of it: real weights and golden values.
-final class SharedData {
+public final class SharedData {
     private SharedData() {}
 
     /// The folder `shared/data/<name>` of the nearest folder above that has one; the test is
     /// skipped where none has.
-    static Path require(String name) {
+    public static Path require(String name) {
         Path relative = Path.of("shared", "data", name);
         Path start = Path.of("").toAbsolutePath();
         for (Path folder = start; folder != null; folder = folder.getParent()) {

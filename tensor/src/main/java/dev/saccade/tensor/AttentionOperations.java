@@ -2,6 +2,7 @@ package dev.saccade.tensor;
 
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.attention.PrefixedAttention;
 import java.util.List;
 
 /// Rotary positions and attention.
@@ -98,6 +99,56 @@ final class AttentionOperations {
                                     dq.span(),
                                     dk.span(),
                                     dv.span());
+                    tape.accumulate(q, dq);
+                    tape.accumulate(k, dk);
+                    tape.accumulate(v, dv);
+                });
+        return o;
+    }
+
+    static Tensor attention(
+            Tape tape,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Attention.Shape shape,
+            PrefixedAttention.Prefixed sequences) {
+        Attention.Sequences own = sequences.own();
+        Tape.require(
+                q.width() == shape.heads() * shape.headDim()
+                        && k.width() == shape.kvHeads() * shape.headDim()
+                        && v.rows() == k.rows()
+                        && v.width() == k.width()
+                        && own.queryRows() <= q.rows()
+                        && sequences.keyRows() <= k.rows(),
+                "attention",
+                q,
+                k,
+                v,
+                shape);
+        boolean allQueries = covers(own.queryStart(), own.queryLength(), q.rows());
+        Tensor o = result(tape, q, tape.needs(List.of(q, k, v)), allQueries);
+        Tensor lse = tape.empty(DType.F32, q.rows(), shape.heads());
+        PrefixedAttention attention = tape.kernels().prefixedAttention();
+        attention.forward(shape, sequences, q.span(), k.span(), v.span(), o.span(), lse.span());
+        tape.note(
+                o,
+                () -> {
+                    Tensor dq = result(tape, q, false, allQueries);
+                    Tensor dk = tape.make(k.dtype(), k.shape(), false);
+                    Tensor dv = tape.make(v.dtype(), v.shape(), false);
+                    attention.backward(
+                            shape,
+                            sequences,
+                            q.span(),
+                            k.span(),
+                            v.span(),
+                            o.span(),
+                            lse.span(),
+                            tape.gradientOf(o).span(),
+                            dq.span(),
+                            dk.span(),
+                            dv.span());
                     tape.accumulate(q, dq);
                     tape.accumulate(k, dk);
                     tape.accumulate(v, dv);

@@ -6,6 +6,7 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.attention.PrefixedAttention;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -40,7 +41,7 @@ public final class Tape implements AutoCloseable {
     /// enough rows or words for products at full speed.
     private static final long HOST_LOGITS_BYTES = 64L << 20;
 
-    private static final long CUDA_LOGITS_BYTES = 256L << 20;
+    private static final long CUDA_LOGITS_BYTES = 528L << 20;
 
     private record Node(List<Tensor> outputs, Runnable backward) {}
 
@@ -232,6 +233,18 @@ public final class Tape implements AutoCloseable {
         return NormOperations.rmsNorm(this, x, weight, eps);
     }
 
+    /// Two tensors.
+    public record Both(Tensor first, Tensor second) {}
+
+    /// [#rmsNorm] of two tensors of one shape in one pass, as of a layer's queries and keys. Where
+    /// nothing is recorded the results are in the memory of what was normalised, which may not be
+    /// read afterwards: for the results of operations whose way back does not need them, such as
+    /// [#linear].
+    public Both rmsNormBoth(
+            Tensor first, Parameter firstWeight, Tensor second, Parameter secondWeight, float eps) {
+        return NormOperations.rmsNormBoth(this, first, firstWeight, second, secondWeight, eps);
+    }
+
     /// Rotates each head by its row's position; x itself stays as it is.
     ///
     /// @param x [.., heads * headDim]
@@ -257,6 +270,23 @@ public final class Tape implements AutoCloseable {
     /// @return the shape of q
     public Tensor attention(
             Tensor q, Tensor k, Tensor v, Attention.Shape shape, Attention.Sequences sequences) {
+        return AttentionOperations.attention(this, q, k, v, shape, sequences);
+    }
+
+    /// Attention over packed sequences, some of which have a prefix in common
+    /// ([PrefixedAttention]). Rows that no sequence covers give 0. When recording, own keys of
+    /// different sequences may not overlap.
+    ///
+    /// @param q [.., heads * headDim]
+    /// @param k [.., kvHeads * headDim]
+    /// @param v as k
+    /// @return the shape of q
+    public Tensor attention(
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Attention.Shape shape,
+            PrefixedAttention.Prefixed sequences) {
         return AttentionOperations.attention(this, q, k, v, shape, sequences);
     }
 

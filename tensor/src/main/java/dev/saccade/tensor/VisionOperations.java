@@ -1,11 +1,17 @@
 package dev.saccade.tensor;
 
+import dev.saccade.kernels.DType;
+import dev.saccade.kernels.Span;
 import dev.saccade.kernels.gemm.Epilogue;
+import dev.saccade.kernels.gemm.Gemm;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /// What only the vision tower and the connector need.
 final class VisionOperations {
+    /// A link of a bf16 product's chain, in elements of k ([Gemm]).
+    private static final int LINK = 16;
+
     private VisionOperations() {}
 
     static Tensor patchEmbedding(
@@ -15,6 +21,28 @@ final class VisionOperations {
             @Nullable Parameter bias,
             Parameter cls,
             Parameter positions) {
+        long elements = weight.shape().elements() / Math.max(1, weight.shape().dim(0));
+        int pitch = pitch(weight.value().dtype(), Math.toIntExact(elements));
+        return patchEmbedding(tape, pixels, weight, bias, cls, positions, pitch);
+    }
+
+    /// Elements from a row of unfolded patches to the next. The fast bf16 products want rows that
+    /// begin on 16 bytes, which those of 3 x 14 x 14 elements don't. Filling the last link of 16
+    /// with zeros brings them there and leaves every bit as it is, because the product itself fills
+    /// that link with zeros. Products of fp32 have no links, and no such wish.
+    static int pitch(DType dtype, int elements) {
+        return dtype == DType.BF16 ? (elements + LINK - 1) / LINK * LINK : elements;
+    }
+
+    /// @param pitch at least the elements of a patch
+    static Tensor patchEmbedding(
+            Tape tape,
+            Tensor pixels,
+            Parameter weight,
+            @Nullable Parameter bias,
+            Parameter cls,
+            Parameter positions,
+            int pitch) {
         Tape.require(
                 pixels.shape().rank() == 4
                         && weight.shape().rank() == 4
@@ -40,18 +68,34 @@ final class VisionOperations {
                 pixels,
                 weight,
                 positions);
-        Shape unfoldedShape = Shape.of((long) tiles * patches, (long) channels * patch * patch);
+        int elements = channels * patch * patch;
+        Shape unfoldedShape = Shape.of((long) tiles * patches, pitch);
         Tensor unfolded = tape.make(weight.value().dtype(), unfoldedShape, false);
         tape.kernels()
                 .patch()
-                .unfold(tiles, channels, height, width, patch, pixels.span(), unfolded.span());
+                .unfold(
+                        tiles,
+                        channels,
+                        height,
+                        width,
+                        patch,
+                        pitch,
+                        pixels.span(),
+                        unfolded.span());
         Tensor embedded = tape.make(unfolded.dtype(), unfoldedShape.withWidth(out), false);
-        LinearOperations.product(
-                tape,
-                unfolded,
-                weight,
-                embedded,
-                bias == null ? Epilogue.STORE : new Epilogue.Bias(bias.value().span()));
+        // Made for each pass, so that it is never older than the weight: a few microseconds.
+        Span rows =
+                pitch == elements
+                        ? weight.value().span()
+                        : fitted(tape, weight.value(), out, elements, pitch).span();
+        tape.kernels()
+                .gemm()
+                .multiply(
+                        new Gemm.Shape(Gemm.Layout.NT, unfolded.rows(), out, pitch),
+                        unfolded.span(),
+                        rows,
+                        embedded.span(),
+                        bias == null ? Epilogue.STORE : new Epilogue.Bias(bias.value().span()));
         Tensor y =
                 tape.make(
                         unfolded.dtype(),
@@ -83,10 +127,40 @@ final class VisionOperations {
                                     NormOperations.gradientOrNull(cls),
                                     NormOperations.gradientOrNull(positions));
                     if (dEmbedded != null) {
-                        LinearOperations.backward(tape, unfolded, weight, bias, dEmbedded);
+                        addWeightGradient(tape, weight, dEmbedded, unfolded, elements);
+                        LinearOperations.addBiasGradient(tape, bias, dEmbedded);
                     }
                 });
         return y;
+    }
+
+    /// Adds dEmbedded^T x to the weight's gradient. The product goes on with the chains of the
+    /// gradient as it is, at x's pitch.
+    private static void addWeightGradient(
+            Tape tape, Parameter weight, Tensor dEmbedded, Tensor unfolded, int elements) {
+        int pitch = unfolded.width();
+        if (pitch == elements || !weight.trainable()) {
+            LinearOperations.addWeightGradient(tape, weight, dEmbedded, unfolded);
+            return;
+        }
+        int out = dEmbedded.width();
+        Tensor sums = fitted(tape, weight.gradient(), out, elements, pitch);
+        tape.kernels()
+                .gemm()
+                .multiply(
+                        new Gemm.Shape(Gemm.Layout.TN, out, pitch, unfolded.rows()),
+                        dEmbedded.span(),
+                        unfolded.span(),
+                        sums.span(),
+                        Epilogue.ACCUMULATE);
+        tape.kernels().patch().fit(out, pitch, elements, sums.span(), weight.gradient().span());
+    }
+
+    /// A matrix [rows, width] with rows of another pitch, zeros behind them.
+    private static Tensor fitted(Tape tape, Tensor matrix, int rows, int width, int pitch) {
+        Tensor fitted = tape.make(matrix.dtype(), Shape.of(rows, pitch), false);
+        tape.kernels().patch().fit(rows, width, pitch, matrix.span(), fitted.span());
+        return fitted;
     }
 
     static Tensor pixelUnshuffle(Tape tape, Tensor x, int grid) {

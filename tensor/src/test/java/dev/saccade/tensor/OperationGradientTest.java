@@ -3,6 +3,7 @@ package dev.saccade.tensor;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.attention.PrefixedAttention;
 import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
 import java.util.List;
@@ -128,6 +129,27 @@ final class OperationGradientTest {
     }
 
     @Test
+    void rmsNormBoth() {
+        try (GradientCheck check = new GradientCheck(target, 6)) {
+            check.variable("x", 2, 3, 19);
+            check.variable("y", 2, 3, 19);
+            Parameter first = check.parameter("first", 19);
+            Parameter second = check.parameter("second", 19);
+            check.check(
+                    (tape, x) -> {
+                        Tape.Both both =
+                                tape.rmsNormBoth(
+                                        x.apply("x"), first, x.apply("y"), second, (float) EPS);
+                        return tape.add(both.first(), both.second());
+                    },
+                    v ->
+                            Float64.add(
+                                    Float64.rmsNorm(get(v, "x"), get(v, "first"), EPS),
+                                    Float64.rmsNorm(get(v, "y"), get(v, "second"), EPS)));
+        }
+    }
+
+    @Test
     void rope() {
         int[] positions = {0, 1, 2, 0, 7};
         try (GradientCheck check = new GradientCheck(target, 7);
@@ -220,6 +242,49 @@ final class OperationGradientTest {
                                     4,
                                     true,
                                     0.5));
+        }
+    }
+
+    /// A prompt of three tokens and two answers to it.
+    @ParameterizedTest
+    @CsvSource({"true,4,2", "false,2,2"})
+    void attentionWithAPrefix(boolean causal, int heads, int kvHeads) {
+        int[] start = {0, 3, 5};
+        int[] length = {3, 2, 4};
+        PrefixedAttention.Prefixed sequences =
+                new PrefixedAttention.Prefixed(
+                        new Attention.Sequences(start, length, start, length),
+                        new int[3],
+                        new int[] {0, 3, 3});
+        int[] sideBySide = {0, 1, 2, 0, 1, 2, 3, 4, 0, 1, 2, 5, 6, 7, 8};
+        int[] answers = {0, 1, 2, 6, 7, 11, 12, 13, 14};
+        try (GradientCheck check = new GradientCheck(target, 31)) {
+            check.allowFor(3); // scores, probabilities and the result are rounded
+            check.variable("q", 9, heads * 4L);
+            check.variable("k", 9, kvHeads * 4L);
+            check.variable("v", 9, kvHeads * 4L);
+            check.check(
+                    (tape, x) ->
+                            tape.attention(
+                                    x.apply("q"),
+                                    x.apply("k"),
+                                    x.apply("v"),
+                                    new Attention.Shape(heads, kvHeads, 4, causal, 0.5f),
+                                    sequences),
+                    v ->
+                            Float64.takeRows(
+                                    Float64.attention(
+                                            Float64.takeRows(get(v, "q"), sideBySide, heads * 4),
+                                            Float64.takeRows(get(v, "k"), sideBySide, kvHeads * 4),
+                                            Float64.takeRows(get(v, "v"), sideBySide, kvHeads * 4),
+                                            new int[] {0, 3, 8, 15},
+                                            heads,
+                                            kvHeads,
+                                            4,
+                                            causal,
+                                            0.5),
+                                    answers,
+                                    heads * 4));
         }
     }
 

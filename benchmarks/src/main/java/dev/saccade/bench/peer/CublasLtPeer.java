@@ -50,6 +50,11 @@ final class CublasLtPeer implements Peer {
     private static final int MATMUL_DESC_EPILOGUE = 7;
     private static final int MATMUL_DESC_BIAS_POINTER = 8;
 
+    /// cublasLtMatrixLayoutAttribute_t
+    private static final int MATRIX_LAYOUT_BATCH_COUNT = 5;
+
+    private static final int MATRIX_LAYOUT_STRIDED_BATCH_OFFSET = 6;
+
     /// cublasLtEpilogue_t
     private static final int EPILOGUE_BIAS = 4;
 
@@ -165,6 +170,7 @@ final class CublasLtPeer implements Peer {
         private final MemorySegment one = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 1f);
         private final MemorySegment beta;
         private final boolean hasBias;
+        private final int count;
         private final MemorySegment biasPointer = arena.allocate(JAVA_LONG);
         private final long description;
         private final long layoutA;
@@ -178,6 +184,7 @@ final class CublasLtPeer implements Peer {
             boolean transposedB = shape.layout() == Gemm.Layout.NT;
             beta = arena.allocateFrom(ValueLayout.JAVA_FLOAT, product.accumulate() ? 1f : 0f);
             hasBias = product.bias();
+            count = product.count();
             MemorySegment out = arena.allocate(JAVA_LONG);
             check(
                     functions.matmulDescCreate(out, CUBLAS_COMPUTE_32F, CUDA_R_32F),
@@ -217,12 +224,26 @@ final class CublasLtPeer implements Peer {
                     "cublasLtMatmulDescSetAttribute");
         }
 
-        /// A dense column-major matrix.
+        /// Dense column-major matrices, one right behind the other.
         private long layout(MemorySegment out, int type, int rows, int columns) {
             check(
                     functions.matrixLayoutCreate(out, type, rows, columns, rows),
                     "cublasLtMatrixLayoutCreate");
-            return out.get(JAVA_LONG, 0);
+            long layout = out.get(JAVA_LONG, 0);
+            if (count > 1) {
+                set(layout, MATRIX_LAYOUT_BATCH_COUNT, arena.allocateFrom(JAVA_INT, count));
+                set(
+                        layout,
+                        MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                        arena.allocateFrom(JAVA_LONG, (long) rows * columns));
+            }
+            return layout;
+        }
+
+        private void set(long layout, int attribute, MemorySegment value) {
+            check(
+                    functions.matrixLayoutSetAttribute(layout, attribute, value),
+                    "cublasLtMatrixLayoutSetAttribute");
         }
 
         private MemorySegment fastest(long[] addresses) {
@@ -341,6 +362,7 @@ final class CublasLtPeer implements Peer {
         private final MethodHandle matmulDescSetAttribute;
         private final MethodHandle matrixLayoutCreate;
         private final MethodHandle matrixLayoutDestroy;
+        private final MethodHandle matrixLayoutSetAttribute;
         private final MethodHandle matmulPreferenceCreate;
         private final MethodHandle matmulPreferenceDestroy;
         private final MethodHandle matmulPreferenceSetAttribute;
@@ -375,6 +397,14 @@ final class CublasLtPeer implements Peer {
                             JAVA_LONG);
             matrixLayoutDestroy =
                     library.function("cublasLtMatrixLayoutDestroy", JAVA_INT, JAVA_LONG);
+            matrixLayoutSetAttribute =
+                    library.function(
+                            "cublasLtMatrixLayoutSetAttribute",
+                            JAVA_INT,
+                            JAVA_LONG,
+                            JAVA_INT,
+                            ADDRESS,
+                            JAVA_LONG);
             matmulPreferenceCreate =
                     library.function("cublasLtMatmulPreferenceCreate", JAVA_INT, ADDRESS);
             matmulPreferenceDestroy =
@@ -483,6 +513,16 @@ final class CublasLtPeer implements Peer {
 
         int matrixLayoutDestroy(long layout) {
             return destroyed(matrixLayoutDestroy, layout);
+        }
+
+        int matrixLayoutSetAttribute(long layout, int attribute, MemorySegment value) {
+            try {
+                return (int)
+                        matrixLayoutSetAttribute.invokeExact(
+                                layout, attribute, value, value.byteSize());
+            } catch (Throwable t) {
+                throw Library.broken(t);
+            }
         }
 
         int matmulPreferenceCreate(MemorySegment out) {

@@ -103,6 +103,9 @@ final class JCublasPeer implements Peer {
         if (product.bias()) {
             throw new UnsupportedOperationException("cublasGemmEx adds no bias");
         }
+        if (product.count() > 1) {
+            throw new UnsupportedOperationException("cublasGemmEx computes one product");
+        }
         Call call = new ProductCall(product);
         call.run(addresses); // a refusal shows here
         return call;

@@ -14,7 +14,15 @@ public sealed interface Work {
     /// @param output type of c
     /// @param bias whether `bias[n]` is added
     /// @param accumulate whether the product is added to c
-    record Product(Gemm.Shape shape, DType input, DType output, boolean bias, boolean accumulate)
+    /// @param count how many products, each operand's matrices one right behind the other; without
+    ///   a bias where there are several
+    record Product(
+            Gemm.Shape shape,
+            DType input,
+            DType output,
+            boolean bias,
+            boolean accumulate,
+            int count)
             implements Work {}
 
     /// Attention over equally long sequences in bf16, full or causal. Operands: q, o [batch,

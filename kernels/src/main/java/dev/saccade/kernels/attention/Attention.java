@@ -4,6 +4,7 @@ import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Device;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.kernels.Span;
+import org.jspecify.annotations.Nullable;
 
 /// Scaled dot-product attention over packed sequences of different lengths, with grouped-query
 /// heads, full or causal, forward and backward; one function serves training, prefill and decode.
@@ -25,6 +26,13 @@ public interface Attention {
 
     /// Keys per block of the online softmax, on each device; it fixes the rounding.
     int KEY_BLOCK = 32;
+
+    /// Keys per page of a cache: whole blocks.
+    int PAGE = 64;
+
+    /// What a row's state has beside its sums of values: a shift and partial sums of weights, in an
+    /// order of each device's own.
+    int STATE_ROOM = 40;
 
     /// The extents of a call.
     ///
@@ -90,23 +98,72 @@ public interface Attention {
         }
     }
 
+    /// Where the sequences of a decode step lie in a cache of pages of [#PAGE] rows.
+    ///
+    /// @param sequences how many
+    /// @param queries new queries of each, at least 1
+    /// @param width entries of a row of the table; a sequence has at most `width * PAGE` keys
+    /// @param table I32 [sequences, width]: the page that has the keys `PAGE * i` to `PAGE * i +
+    ///   63` of a sequence is entry i of its row; entries behind its last key are not looked at
+    /// @param keyLength I32 [sequences]: the keys of each with its new ones, at least `queries`
+    record Pages(int sequences, int queries, int width, Span table, Span keyLength) {
+        public Pages {
+            if (sequences < 0 || queries < 1 || width < 1) {
+                throw new IllegalArgumentException(
+                        "%d sequences with %d queries in tables of %d pages"
+                                .formatted(sequences, queries, width));
+            }
+        }
+
+        /// Rows of q and o.
+        public int tokens() {
+            return Math.multiplyExact(sequences, queries);
+        }
+    }
+
+    /// Which sequences of a decode step begin with the same pages.
+    ///
+    /// @param groups how many groups of sequences; each sequence is in one, perhaps alone
+    /// @param largest sequences of the largest group
+    /// @param start I32 [groups + 1]: group g is the sequences `start[g]` to `start[g + 1]`
+    /// @param shared I32 [sequences]: how many pages the sequence's row of the table has in common
+    ///   with those of its whole group, the same number throughout the group, all of them before
+    ///   the sequence's new keys; 0 for a group that doesn't share
+    /// @param state F32 [stateElements]: memory that the call uses, see [#stateElements]; it begins
+    ///   on 16 bytes
+    record Prefixes(int groups, int largest, Span start, Span shared, Span state) {}
+
+    /// Elements of the memory that [Prefixes] need.
+    ///
+    /// @param tokens rows of q
+    static long stateElements(Shape shape, int tokens) {
+        // In BF16, heads are filled up to a multiple of 8.
+        return (long) tokens * shape.heads() * (Math.ceilDiv(shape.headDim(), 8) * 8 + STATE_ROOM);
+    }
+
     /// Forward. q and o are [queryRows, heads*headDim], k and v [keyRows, kvHeads*headDim], lse
     /// [queryRows, heads] fp32 receives the natural log of the softmax denominator (after scaling).
     void forward(Shape shape, Sequences sequences, Span q, Span k, Span v, Span o, Span lse);
 
-    /// One new query for each of `count` sequences, the positions read from device memory, so that
-    /// a recorded decode step can run again after they have moved on: query i is the last of its
-    /// sequence, which has the keys `keyStart[i]` to `keyStart[i] + keyLength[i]`. The bits are
-    /// those of [#forward].
+    /// A few new queries for each sequence of a cache in pages, read from device memory all of it,
+    /// so that a recorded decode step can run again after the sequences have grown: the queries are
+    /// the last ones of their sequence, and see the keys up to their own positions. The bits are
+    /// those of a causal [#forward] over the same keys. Sequences are taken in their order: with
+    /// the longest first, what a device does last is short.
     ///
-    /// @param keyStart I32 [count]
-    /// @param keyLength I32 [count], each at least 1
-    /// @param q, o [count, heads*headDim]; k, v all rows of the cache; lse [count, heads] F32
+    /// With `prefixes`, sequences that begin with the same pages walk over those together, which
+    /// reads them once: each row's unfinished sums go to `prefixes.state()`, from where the row
+    /// goes on over its own pages. That is the same chain of additions, so it doesn't show in the
+    /// bits.
+    ///
+    /// @param prefixes what sequences have in common; null for nothing
+    /// @param q, o [sequences * queries, heads*headDim]: a sequence's queries follow each other
+    /// @param k, v all rows of the cache, of kvHeads*headDim; page p has the rows 64 p to 64 p + 63
+    /// @param lse [sequences * queries, heads] F32
     void decode(
             Shape shape,
-            int count,
-            Span keyStart,
-            Span keyLength,
+            Pages pages,
+            @Nullable Prefixes prefixes,
             Span q,
             Span k,
             Span v,

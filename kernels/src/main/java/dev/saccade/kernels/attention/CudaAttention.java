@@ -37,11 +37,13 @@ final class CudaAttention implements Attention {
     ///
     /// @param forwardRows rows of a forward tile
     /// @param backwardTile rows or keys of a backward tile
-    /// @param decodeRows heads of a group that a block of decode takes
+    /// @param decodeRows packed rows that a block of decode, or of the walk over shared pages,
+    ///   takes
     /// @param statisticsLanes threads for a row's statistics
     private record Kernels(
             Kernel forward,
             Kernel decode,
+            Kernel prefix,
             Kernel keysBackward,
             Kernel queriesBackward,
             Kernel statistics,
@@ -57,6 +59,7 @@ final class CudaAttention implements Attention {
         static Kernels bf16(CudaDevice device, int width) {
             String suffix = "_" + width + "_bf16";
             Program backward = device.program("attention/backward");
+            Program decode = device.program("attention/decode");
             int row = 2 * width;
             int stages = width == 128 ? 3 : width == 64 ? 4 : 6;
             if (decodeShared(width, stages) + 2048 > device.properties().sharedBytesPerBlock()) {
@@ -65,8 +68,8 @@ final class CudaAttention implements Attention {
             int backwardShared = 6 * 64 * row;
             return new Kernels(
                     device.program("attention/forward").kernel("forward" + suffix),
-                    device.program("attention/decode")
-                            .kernel("decode_%d_%d_bf16".formatted(width, stages)),
+                    decode.kernel("decode_%d_%d_bf16".formatted(width, stages)),
+                    decode.kernel("prefix_%d_%d_bf16".formatted(width, stages)),
                     backward.kernel("keys_backward" + suffix),
                     backward.kernel("queries_backward" + suffix),
                     device.program("attention/rows").kernel("statistics_bf16"),
@@ -95,6 +98,7 @@ final class CudaAttention implements Attention {
             return new Kernels(
                     program.kernel("forward" + suffix),
                     program.kernel("decode" + suffix),
+                    program.kernel("prefix" + suffix),
                     program.kernel("keys_backward" + suffix),
                     program.kernel("queries_backward" + suffix),
                     device.program("attention/rows").kernel("statistics_f32"),
@@ -114,14 +118,18 @@ final class CudaAttention implements Attention {
     private @Nullable Kernel resize;
     private final Deque<TileList> lists = new ArrayDeque<>();
     private final @Nullable HopperAttention hopper;
+    private final @Nullable HopperPrefix hopperPrefix;
 
     CudaAttention(CudaDevice device) {
         this(device, HopperAttention.runsOn(device) ? new HopperAttention(device) : null);
     }
 
+    /// @param hopper null where all kernels are portable
     CudaAttention(CudaDevice device, @Nullable HopperAttention hopper) {
         this.device = device;
         this.hopper = hopper;
+        this.hopperPrefix =
+                hopper == null || HopperPrefix.isLeftOut() ? null : new HopperPrefix(device);
     }
 
     @Override
@@ -178,31 +186,30 @@ final class CudaAttention implements Attention {
     @Override
     public void decode(
             Shape shape,
-            int count,
-            Span keyStart,
-            Span keyLength,
+            Pages pages,
+            @Nullable Prefixes prefixes,
             Span q,
             Span k,
             Span v,
             Span o,
             Span lse) {
         DType type = type(shape, q);
-        int rows = Math.multiplyExact(count, shape.heads());
+        int rows = Math.multiplyExact(pages.tokens(), shape.heads());
         long elements = (long) rows * shape.headDim();
         q.require("q", type, elements);
         k.require("k", type, 0);
         v.require("v", type, k.length());
         o.require("o", type, elements);
         lse.require("lse", DType.F32, rows);
-        long start = keyStart.require("keyStart", DType.I32, count);
-        long length = keyLength.require("keyLength", DType.I32, count);
+        long table =
+                pages.table().require("table", DType.I32, (long) pages.sequences() * pages.width());
+        long length = pages.keyLength().require("keyLength", DType.I32, pages.sequences());
         if (isIrregular(shape, type, q, k, v, o)) {
             try (Padded padded = new Padded(shape)) {
                 decode(
                         padded.shape,
-                        count,
-                        keyStart,
-                        keyLength,
+                        pages,
+                        prefixes,
                         padded.input(q),
                         padded.input(k),
                         padded.input(v),
@@ -212,19 +219,77 @@ final class CudaAttention implements Attention {
             }
             return;
         }
+        int largest = prefixes == null ? 1 : prefixes.largest();
+        int packed = Math.multiplyExact(Math.multiplyExact(largest, pages.queries()), group(shape));
+        requireDivisible((long) largest * pages.queries(), group(shape));
         Kernels kernels = kernels(type, shape.headDim());
+        int pageCount =
+                Math.toIntExact(k.length() / ((long) shape.kvHeads() * shape.headDim()) / PAGE);
+        long state = 0;
+        long shared = 0;
+        if (prefixes != null) {
+            long needed = Attention.stateElements(shape, pages.tokens());
+            long start = prefixes.start().require("start", DType.I32, prefixes.groups() + 1L);
+            shared = prefixes.shared().require("shared", DType.I32, pages.sequences());
+            state = prefixes.state().require("state", DType.F32, needed);
+            if (state % ALIGNMENT != 0) {
+                throw new IllegalArgumentException("state does not begin on 16 bytes");
+            }
+            if (hopperPrefix != null
+                    && type == DType.BF16
+                    && HopperPrefix.supports(shape.headDim())) {
+                hopperPrefix.launch(
+                        shape,
+                        pages,
+                        prefixes,
+                        q,
+                        k,
+                        v,
+                        pageCount,
+                        reciprocal(group(shape)),
+                        scaleLog2(shape));
+            } else {
+                operands(kernels.prefix, q, k, v)
+                        .pointer(state)
+                        .pointer(table)
+                        .pointer(start)
+                        .pointer(shared)
+                        .int32(pages.queries())
+                        .int32(pages.width())
+                        .int32(pageCount)
+                        .int32(shape.heads())
+                        .int32(shape.kvHeads())
+                        .int32(shape.headDim())
+                        .int32(reciprocal(group(shape)))
+                        .float32(scaleLog2(shape))
+                        .pointer(device.faultAddress())
+                        .launch(
+                                Math.multiplyExact(prefixes.groups(), shape.kvHeads()),
+                                Math.ceilDiv(packed, kernels.decodeRows),
+                                1,
+                                THREADS,
+                                kernels.decodeShared);
+            }
+        }
         operands(kernels.decode, q, k, v)
                 .pointer(o.address())
                 .pointer(lse.address())
-                .pointer(start)
+                .pointer(state)
+                .pointer(table)
                 .pointer(length)
+                .pointer(shared)
+                .int32(pages.queries())
+                .int32(pages.width())
+                .int32(pageCount)
                 .int32(shape.heads())
                 .int32(shape.kvHeads())
                 .int32(shape.headDim())
+                .int32(reciprocal(group(shape)))
                 .float32(scaleLog2(shape))
+                .pointer(device.faultAddress())
                 .launch(
-                        Math.multiplyExact(count, shape.kvHeads()),
-                        Math.ceilDiv(group(shape), kernels.decodeRows),
+                        Math.multiplyExact(pages.sequences(), shape.kvHeads()),
+                        Math.ceilDiv(pages.queries() * group(shape), kernels.decodeRows),
                         1,
                         THREADS,
                         kernels.decodeShared);
@@ -358,6 +423,15 @@ final class CudaAttention implements Attention {
         return group == 1 ? 0 : (int) Math.ceilDiv(1L << 32, group);
     }
 
+    /// Checks that dividing a row by [#reciprocal] is exact, with room for a tile's last rows.
+    private static void requireDivisible(long queries, int group) {
+        if ((queries + 128L) * group * group >= 1L << 32) {
+            throw new IllegalArgumentException(
+                    "attention of %d queries in groups of %d heads is too long"
+                            .formatted(queries, group));
+        }
+    }
+
     /// The type of a call's operands, for which there are kernels of its head dimension.
     private static DType type(Shape shape, Span q) {
         DType type = q.dtype();
@@ -415,12 +489,7 @@ final class CudaAttention implements Attention {
             }
         }
         for (int length : sequences.queryLength()) {
-            // Where dividing by a reciprocal is exact, with room for a tile's last rows.
-            if ((length + 128L) * group * group >= 1L << 32) {
-                throw new IllegalArgumentException(
-                        "attention of %d queries in groups of %d heads is too long"
-                                .formatted(length, group));
-            }
+            requireDivisible(length, group);
         }
         if (lists.size() == LISTS) {
             // What is queued still reads it; memory is given away again in the stream's order.

@@ -12,7 +12,7 @@ import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
-/// The forward pass over chunks of queries of one sequence and key-value head.
+/// The forward pass over chunks of queries and one key-value head.
 ///
 /// A chunk's rows are the queries in order, and each query's heads of the group in order. Blocks of
 /// keys are walked from left to right; each is transposed once for all rows of the chunk. A row
@@ -102,6 +102,24 @@ final class ForwardPass {
         return scratchBytes;
     }
 
+    /// Where a block of keys lies.
+    interface Blocks {
+        /// The row of k and v that has a key with which a block begins; the block's others follow.
+        long row(int key);
+    }
+
+    /// Queries of one sequence, or of several that see the same keys, and the keys that they walk
+    /// over.
+    ///
+    /// @param firstRow the first query's row in q and o
+    /// @param queries how many, at most [#chunkQueries()]
+    /// @param position the absolute position of the first query; when causal, each sees the keys up
+    ///   to its own position
+    /// @param from the first key, with which a block begins
+    /// @param to the end of the keys
+    /// @param blocks where the keys lie
+    record Walk(long firstRow, int queries, int position, int from, int to, Blocks blocks) {}
+
     /// Computes o and lse of `queries` queries from `firstQuery` on, for the heads that read one
     /// key-value head.
     void run(
@@ -112,41 +130,90 @@ final class ForwardPass {
             int queries,
             long scratch) {
         int keyLength = sequences.keyLength()[sequence];
-        int rows = queries * group;
         // The absolute position of the chunk's first query.
         int position = keyLength - sequences.queryLength()[sequence] + firstQuery;
         long firstRow = (long) sequences.queryStart()[sequence] + firstQuery;
-        long head = (long) kvHead * group;
+        long keyStart = sequences.keyStart()[sequence];
         int seen = causal ? position + queries : keyLength;
+        run(
+                new Walk(firstRow, queries, position, 0, seen, key -> keyStart + key),
+                kvHead,
+                0,
+                0,
+                scratch);
+    }
 
+    /// Walks over keys, for the heads that read one key-value head.
+    ///
+    /// @param begun the address of all rows' states, where the walk's rows go on from; 0 where they
+    ///   begin
+    /// @param unfinished the address of all rows' states, where what the walk's rows have summed up
+    ///   goes; 0 where it goes to o and lse
+    void run(Walk walk, int kvHead, long begun, long unfinished, long scratch) {
+        int queries = walk.queries;
+        int rows = queries * group;
+        long head = (long) kvHead * group;
         long pitch = 4L * kvHeads * headDim;
-        long keyOffset = pitch * sequences.keyStart()[sequence] + 4L * headDim * kvHead;
         long bytes = 4L * headDim * group;
         for (int query = 0; query < queries; query++) {
-            long from = q + 4L * headDim * (heads * (firstRow + query) + head);
+            long from = q + 4L * headDim * (heads * (walk.firstRow + query) + head);
             scale(headDim * group, scale, from, scratch + queriesAt + bytes * query);
         }
-        HostMemory.segment(scratch + outputsAt, 4L * rows * headDim).fill((byte) 0);
-        HostMemory.segment(scratch + sumsAt, 4L * rows * Lanes.VIRTUAL).fill((byte) 0);
-        for (int row = 0; row < rows; row++) {
-            Lanes.set(scratch + maximaAt + 4L * row, Float.NEGATIVE_INFINITY);
+        if (begun == 0) {
+            HostMemory.segment(scratch + outputsAt, 4L * rows * headDim).fill((byte) 0);
+            HostMemory.segment(scratch + sumsAt, 4L * rows * Lanes.VIRTUAL).fill((byte) 0);
+            for (int row = 0; row < rows; row++) {
+                Lanes.set(scratch + maximaAt + 4L * row, Float.NEGATIVE_INFINITY);
+            }
+        } else {
+            for (int row = 0; row < rows; row++) {
+                load(begun + stateBytes() * target(row, walk.firstRow, head), row, scratch);
+            }
         }
-        for (int key = 0; key < seen; key += KEY_BLOCK) {
-            int keys = Math.min(KEY_BLOCK, seen - key);
+        for (int key = walk.from; key < walk.to; key += KEY_BLOCK) {
+            int keys = Math.min(KEY_BLOCK, walk.to - key);
+            long offset = pitch * walk.blocks.row(key) + 4L * headDim * kvHead;
             Transpose.block(
-                    keys,
-                    headDim,
-                    k + keyOffset + pitch * key,
-                    pitch,
-                    scratch + keysAt,
-                    scratch + shuffleAt);
+                    keys, headDim, k + offset, pitch, scratch + keysAt, scratch + shuffleAt);
             // Rows before this one see nothing of the block.
-            int first = causal ? Math.max(0, key - position) * group : 0;
+            int first = causal ? Math.max(0, key - walk.position) * group : 0;
             // How many of the block's keys row r sees, if causal: r / group + visible.
-            int visible = causal ? position + 1 - key : KEY_BLOCK;
-            block(first, rows, keys, visible, v + keyOffset + pitch * key, pitch, scratch);
+            int visible = causal ? walk.position + 1 - key : KEY_BLOCK;
+            block(first, rows, keys, visible, v + offset, pitch, scratch);
         }
-        finish(rows, firstRow, head, scratch);
+        if (unfinished == 0) {
+            finish(rows, walk.firstRow, head, scratch);
+        } else {
+            for (int row = 0; row < rows; row++) {
+                store(unfinished + stateBytes() * target(row, walk.firstRow, head), row, scratch);
+            }
+        }
+    }
+
+    /// A row's place among all queries' heads.
+    private long target(int row, long firstRow, long head) {
+        return heads * (firstRow + row / group) + head + row % group;
+    }
+
+    private long stateBytes() {
+        return 4L * (headDim + Attention.STATE_ROOM);
+    }
+
+    /// A state has a row's weighted sum of values, its maximum, and its partial sums.
+    private void load(long state, int row, long scratch) {
+        long rowBytes = 4L * headDim;
+        MemorySegment.copy(SPACE, state, SPACE, scratch + outputsAt + rowBytes * row, rowBytes);
+        Lanes.set(scratch + maximaAt + 4L * row, Lanes.get(state + rowBytes));
+        long sums = 4L * Lanes.VIRTUAL;
+        MemorySegment.copy(SPACE, state + rowBytes + 4, SPACE, scratch + sumsAt + sums * row, sums);
+    }
+
+    private void store(long state, int row, long scratch) {
+        long rowBytes = 4L * headDim;
+        MemorySegment.copy(SPACE, scratch + outputsAt + rowBytes * row, SPACE, state, rowBytes);
+        Lanes.set(state + rowBytes, Lanes.get(scratch + maximaAt + 4L * row));
+        long sums = 4L * Lanes.VIRTUAL;
+        MemorySegment.copy(SPACE, scratch + sumsAt + sums * row, SPACE, state + rowBytes + 4, sums);
     }
 
     /// One block of keys for the rows from `first` on.
@@ -277,7 +344,7 @@ final class ForwardPass {
     private void finish(int rows, long firstRow, long head, long scratch) {
         for (int row = 0; row < rows; row++) {
             float sum = Tile.total(scratch + sumsAt + 4L * Lanes.VIRTUAL * row);
-            long target = heads * (firstRow + row / group) + head + row % group;
+            long target = target(row, firstRow, head);
             float maximum = Lanes.get(scratch + maximaAt + 4L * row);
             Lanes.set(lse + 4 * target, maximum + VectorMath.log(sum));
             divide(

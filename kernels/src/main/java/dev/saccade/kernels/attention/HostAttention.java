@@ -1,12 +1,11 @@
 package dev.saccade.kernels.attention;
 
 import dev.saccade.engine.HostDevice;
-import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
-import java.lang.foreign.ValueLayout;
-import java.util.Arrays;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
 
 /// Attention on the CPU.
 ///
@@ -68,25 +67,59 @@ final class HostAttention implements Attention {
     @Override
     public void decode(
             Shape shape,
-            int count,
-            Span keyStart,
-            Span keyLength,
+            Pages pages,
+            @Nullable Prefixes prefixes,
             Span q,
             Span k,
             Span v,
             Span o,
             Span lse) {
-        int[] queryStart = new int[count];
-        int[] queryLength = new int[count];
-        Arrays.setAll(queryStart, i -> i);
-        Arrays.fill(queryLength, 1);
-        int[] start = ints(keyStart.require("keyStart", DType.I32, count), count);
-        int[] length = ints(keyLength.require("keyLength", DType.I32, count), count);
-        forward(shape, new Sequences(queryStart, queryLength, start, length), q, k, v, o, lse);
-    }
-
-    private static int[] ints(long address, int count) {
-        return HostMemory.segment(address, 4L * count).toArray(ValueLayout.JAVA_INT);
+        int tokens = pages.tokens();
+        long elements = (long) tokens * shape.heads() * shape.headDim();
+        long statistics = (long) tokens * shape.heads();
+        Shape causal =
+                new Shape(shape.heads(), shape.kvHeads(), shape.headDim(), true, shape.scale());
+        ForwardPass pass =
+                new ForwardPass(
+                        causal,
+                        q.require("q", DType.F32, elements),
+                        k.require("k", DType.F32, 0),
+                        v.require("v", DType.F32, k.length()),
+                        o.require("o", DType.F32, elements),
+                        lse.require("lse", DType.F32, statistics));
+        long rows = k.length() / ((long) shape.kvHeads() * shape.headDim());
+        PageWalks walks = new PageWalks(pages, prefixes, rows / PAGE, pass.chunkQueries());
+        int kvHeads = shape.kvHeads();
+        long work = 2 * walks.keys() * pages.queries() * shape.heads() * shape.headDim();
+        long state = 0;
+        List<ForwardPass.Walk> shared = walks.shared();
+        if (prefixes != null && !shared.isEmpty()) {
+            long needed = Attention.stateElements(shape, tokens);
+            long address = prefixes.state().require("state", DType.F32, needed);
+            state = address;
+            overItems(
+                    Math.multiplyExact(shared.size(), kvHeads),
+                    work,
+                    pass.scratchBytes(),
+                    (item, scratch) ->
+                            pass.run(
+                                    shared.get(item / kvHeads),
+                                    item % kvHeads,
+                                    0,
+                                    address,
+                                    scratch));
+        }
+        List<ForwardPass.Walk> own = walks.own();
+        long states = state;
+        overItems(
+                Math.multiplyExact(own.size(), kvHeads),
+                work,
+                pass.scratchBytes(),
+                (item, scratch) -> {
+                    ForwardPass.Walk walk = own.get(item / kvHeads);
+                    long begun = walk.from() > 0 ? states : 0;
+                    pass.run(walk, item % kvHeads, begun, 0, scratch);
+                });
     }
 
     @Override

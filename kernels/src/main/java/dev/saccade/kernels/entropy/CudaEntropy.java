@@ -17,8 +17,10 @@ final class CudaEntropy implements Entropy {
     /// Warps of a block of the kernel for segments, each of which takes a pair of them.
     private static final int SEGMENT_WARPS = 4;
 
-    /// Words of a segment.
+    /// Words of a segment, and its blocks.
     private static final int SEGMENT = 1024;
+
+    private static final int SEGMENT_BLOCKS = 4;
 
     /// Words of a row that a block of the backward pass takes.
     private static final int CHUNK = 8192;
@@ -113,6 +115,7 @@ final class CudaEntropy implements Entropy {
                     .int32(count)
                     .int32(vocab)
                     .int32(segments)
+                    .int32(SEGMENT_BLOCKS)
                     .int64(rows.pitch())
                     .float32(inverse)
                     .pointer(from)

@@ -16,6 +16,16 @@ import org.jspecify.annotations.Nullable;
 final class CudaGemm implements Gemm {
     private static final int ACCESS_BYTES = 16;
 
+    /// Products of a batch that one launch takes: the z of a grid.
+    private static final int MOST_PRODUCTS = 65_535;
+
+    /// Elements of C that a multiprocessor computes at a time on Hopper, at least: a product with
+    /// fewer for each leaves some of them idle.
+    private static final long HOPPER_TILE = 128 * 128;
+
+    /// One product, alone.
+    private static final Batch ONE = new Batch(1, 0, 0, 0);
+
     private final CudaDevice cuda;
     private final TileChoice choice;
     private final @Nullable HopperGemm hopper;
@@ -61,8 +71,8 @@ final class CudaGemm implements Gemm {
         long to = c.require("c", result, elements);
         Finish finish =
                 switch (epilogue) {
-                    case Epilogue.Store() -> new Finish(Finish.STORE, 0, 0, 0, 0, 0);
-                    case Epilogue.Accumulate() -> new Finish(Finish.ACCUMULATE, 0, 0, 0, 0, 0);
+                    case Epilogue.Store() -> Finish.NONE;
+                    case Epilogue.Accumulate() -> Finish.ADD;
                     case Epilogue.Bias(Span bias) ->
                             new Finish(Finish.STORE, address("bias", bias, type, n), 0, 0, 0, 0);
                     case Epilogue.BiasGelu(Span bias, Span preActivation) ->
@@ -90,7 +100,57 @@ final class CudaGemm implements Gemm {
                                     0,
                                     0);
                 };
-        launch(Form.of(shape.layout()), type, result, m, n, k, from, by, 0, to, finish);
+        launch(Form.of(shape.layout()), type, result, m, n, k, from, by, 0, to, finish, ONE);
+    }
+
+    @Override
+    public void multiplyBatch(Shape shape, Batch batch, Span a, Span b, Span c, Epilogue epilogue) {
+        batch.require(shape, epilogue);
+        int m = shape.m();
+        int n = shape.n();
+        int k = shape.k();
+        DType type = type("a", a);
+        DType result = type == DType.BF16 && c.dtype() == DType.F32 ? DType.F32 : type;
+        long from = a.require("a", type, batch.elements(batch.strideA(), (long) m * k));
+        long by = b.require("b", type, batch.elements(batch.strideB(), (long) k * n));
+        long to = c.require("c", result, batch.elements(batch.strideC(), (long) m * n));
+        Finish finish = epilogue instanceof Epilogue.Accumulate ? Finish.ADD : Finish.NONE;
+        Form form = Form.of(shape.layout());
+        if (isOneProduct(shape, batch)) {
+            int rows = batch.count() * m;
+            launch(form, type, result, rows, n, k, from, by, 0, to, finish, ONE);
+            return;
+        }
+        for (long first = 0; first < batch.count(); first += MOST_PRODUCTS) {
+            int count = (int) Math.min(MOST_PRODUCTS, batch.count() - first);
+            Batch part =
+                    count == 1
+                            ? ONE
+                            : new Batch(count, batch.strideA(), batch.strideB(), batch.strideC());
+            launch(
+                    form,
+                    type,
+                    result,
+                    m,
+                    n,
+                    k,
+                    from + first * batch.strideA() * type.bytes(),
+                    by + first * batch.strideB() * type.bytes(),
+                    0,
+                    to + first * batch.strideC() * result.bytes(),
+                    finish,
+                    part);
+        }
+    }
+
+    /// Whether the products share B, and their rows of A and C follow each other without a gap.
+    private static boolean isOneProduct(Shape shape, Batch batch) {
+        return batch.count() > 1
+                && shape.layout() != Layout.TN
+                && batch.strideB() == 0
+                && batch.strideA() == (long) shape.m() * shape.k()
+                && batch.strideC() == (long) shape.m() * shape.n()
+                && (long) batch.count() * shape.m() <= Integer.MAX_VALUE;
     }
 
     @Override
@@ -119,7 +179,7 @@ final class CudaGemm implements Gemm {
                         0,
                         address("gate", gate, type, elements),
                         address("up", up, type, elements));
-        launch(Form.SWI_GLU, type, type, m, n, k, from, by, byUp, to, finish);
+        launch(Form.SWI_GLU, type, type, m, n, k, from, by, byUp, to, finish, ONE);
     }
 
     private static DType type(String operand, Span span) {
@@ -146,19 +206,24 @@ final class CudaGemm implements Gemm {
             long b,
             long bUp,
             long c,
-            Finish finish) {
+            Finish finish,
+            Batch batch) {
         if (m == 0 || n == 0) {
             return;
         }
         int bytes = type.bytes();
-        int granuleA = granule(a, (long) bytes * (form == Form.TN ? m : k));
-        int granuleB = granule(b | bUp, (long) bytes * (form.isLayer() ? k : n));
+        int granuleA =
+                granule(a, (long) bytes * (form == Form.TN ? m : k) | bytes * batch.strideA());
+        int granuleB =
+                granule(b | bUp, (long) bytes * (form.isLayer() ? k : n) | bytes * batch.strideB());
         boolean aligned = granuleA == ACCESS_BYTES && granuleB == ACCESS_BYTES;
         // The epilogue takes so many elements of C at once, and as many of bias and scale.
         int run = ACCESS_BYTES / result.bytes();
         boolean vector =
                 n % run == 0
-                        && granule(c | finish.residual() | finish.kept() | finish.keptUp(), 0)
+                        && granule(
+                                        c | finish.residual() | finish.kept() | finish.keptUp(),
+                                        result.bytes() * batch.strideC())
                                 == ACCESS_BYTES
                         && (finish.bias() | finish.scale()) % ((long) run * bytes) == 0;
         boolean wide = result == DType.F32;
@@ -166,11 +231,27 @@ final class CudaGemm implements Gemm {
                 && type == DType.BF16
                 && aligned
                 && HopperGemm.takes(form, m, n, k)
-                && (finish.kind() != Finish.ACCUMULATE || (wide && vector))) {
-            hopper.launch(form, m, n, k, a, b, bUp, c, finish, wide, vector);
+                && (finish.kind() != Finish.ACCUMULATE || (wide && vector))
+                && (batch.count() == 1 || fills(m, n))) {
+            for (int i = 0; i < batch.count(); i++) {
+                hopper.launch(
+                        form,
+                        m,
+                        n,
+                        k,
+                        a + i * batch.strideA() * bytes,
+                        b + i * batch.strideB() * bytes,
+                        bUp,
+                        c + i * batch.strideC() * result.bytes(),
+                        finish,
+                        wide,
+                        vector);
+            }
             return;
         }
-        CudaTile tile = choice.tile(type, form, aligned, m, n);
+        // Products side by side are as much work as one that is so much wider.
+        int columns = (int) Math.min(Integer.MAX_VALUE, (long) n * batch.count());
+        CudaTile tile = choice.tile(type, form, aligned, m, columns);
         kernel(tile, form)
                 .begin()
                 .pointer(a)
@@ -182,6 +263,9 @@ final class CudaGemm implements Gemm {
                 .pointer(finish.residual())
                 .pointer(finish.kept())
                 .pointer(finish.keptUp())
+                .int64(batch.strideA())
+                .int64(batch.strideB())
+                .int64(batch.strideC())
                 .int32(m)
                 .int32(n)
                 .int32(k)
@@ -193,9 +277,16 @@ final class CudaGemm implements Gemm {
                 .launch(
                         Math.toIntExact(tile.blocks(form, m, n)),
                         1,
-                        1,
+                        batch.count(),
                         tile.threads(),
                         tile.sharedBytes());
+    }
+
+    /// Whether a product has work for every multiprocessor. Hopper's kernels take one product each;
+    /// a batch of small ones is one launch of the portable kernel, which gives the same bits: on
+    /// its own, a product of 1024^2 elements would leave half of the device idle.
+    private boolean fills(int m, int n) {
+        return (long) m * n >= HOPPER_TILE * cuda.properties().multiprocessors();
     }
 
     /// The most bytes, up to 16, that an address and a row's length are both multiples of.

@@ -34,11 +34,10 @@ public sealed interface Epilogue {
     /// distribution and density: the input gradient of the layer behind a GELU, taken back through
     /// the GELU. preActivation is what [BiasGelu] kept, in C's type, and may be C.
     ///
-    /// Rounding: z is widened; then, each step rounded once in fp32, `D = (erf(z * 0.70710677) + 1)
-    /// * 0.5`, `d = exp(z * z * -0.5) * 0.3989423`, `c = s * fma(z, d, D)`, as
-    ///   [dev.saccade.kernels.activation.Activation#geluBackward] does it: where C is F32, the bits
-    ///   are those of a plain product and that operation. Where C is BF16, the product is not
-    ///   rounded before it is multiplied, as it would be between the two.
+    /// Rounding: z is widened, gelu' computed in fp32 and s multiplied by it, rounded once, as
+    /// [dev.saccade.kernels.activation.Activation#geluBackward] does it: where C is F32, the bits
+    /// are those of a plain product and that operation. Where C is BF16, the product is not rounded
+    /// before it is multiplied, as it would be between the two.
     record GeluBackward(Span preActivation) implements Epilogue {}
 
     /// The plain store.

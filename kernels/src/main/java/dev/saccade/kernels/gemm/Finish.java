@@ -16,6 +16,9 @@ record Finish(int kind, long bias, long scale, long residual, long kept, long ke
     /// Nothing beside C.
     static final Finish NONE = new Finish(STORE, 0, 0, 0, 0, 0);
 
+    /// The chains start from C, and there is nothing else.
+    static final Finish ADD = new Finish(ACCUMULATE, 0, 0, 0, 0, 0);
+
     /// Whether the chains start from C.
     boolean fromC() {
         return kind == ACCUMULATE;

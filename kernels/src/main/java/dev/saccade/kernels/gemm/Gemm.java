@@ -45,12 +45,69 @@ public interface Gemm {
         }
     }
 
+    /// Products of one shape, each with operands of its own.
+    ///
+    /// @param count how many
+    /// @param strideA elements from the first of a product's A to that of the next one's; 0 where
+    ///   all share it
+    /// @param strideB the same of B
+    /// @param strideC the same of C, at least m*n
+    record Batch(int count, long strideA, long strideB, long strideC) {
+        public Batch {
+            if (count < 0 || strideA < 0 || strideB < 0 || strideC < 0) {
+                throw new IllegalArgumentException(
+                        "a batch of %d products with strides %d, %d, %d"
+                                .formatted(count, strideA, strideB, strideC));
+            }
+        }
+
+        /// Operands that lie one right behind the other.
+        public static Batch dense(int count, Shape shape) {
+            long m = shape.m();
+            long n = shape.n();
+            return new Batch(count, m * shape.k(), shape.k() * n, m * n);
+        }
+
+        /// How many elements an operand has, from the first of the first product to the last of the
+        /// last.
+        ///
+        /// @param one elements of one product
+        long elements(long stride, long one) {
+            return count == 0 ? 0 : (count - 1) * stride + one;
+        }
+
+        /// Refuses what a batch can't do.
+        ///
+        /// @throws IllegalArgumentException saying why
+        void require(Shape shape, Epilogue epilogue) {
+            if (!(epilogue instanceof Epilogue.Store || epilogue instanceof Epilogue.Accumulate)) {
+                throw new IllegalArgumentException(
+                        "a batch of products stores or accumulates and has no "
+                                + epilogue.getClass().getSimpleName());
+            }
+            long one = (long) shape.m() * shape.n();
+            if (count > 1 && strideC < one) {
+                throw new IllegalArgumentException(
+                        "the results of a batch overlap: %d elements each, %d apart"
+                                .formatted(one, strideC));
+            }
+        }
+    }
+
     /// Computes `c = epilogue(a x b)`. A is [m,k] ([k,m] when transposed), B is [k,n] ([n,k] when
     /// transposed), C is [m,n]. C may not overlap an input, except that an epilogue's residual or
     /// preActivation may be C. Without a k the sum is 0.
     ///
     /// @throws IllegalArgumentException naming the operand whose type or length does not fit
     void multiply(Shape shape, Span a, Span b, Span c, Epilogue epilogue);
+
+    /// A batch of products, `c[i] = epilogue(a[i] x b[i])`: each has the bits that [#multiply]
+    /// gives it alone. What lies between the results is left as it is.
+    ///
+    /// @param epilogue [Epilogue.Store] or [Epilogue.Accumulate]
+    /// @throws IllegalArgumentException naming the operand whose type or length does not fit, or
+    ///   saying what a batch can't do
+    void multiplyBatch(Shape shape, Batch batch, Span a, Span b, Span c, Epilogue epilogue);
 
     /// The gated unit of Qwen2 in one product: with `g = x Wg^T` and `u = x Wu^T` (x [m,k], Wg and
     /// Wu [n,k]), `out = silu(g) * u`, silu(g) = g / (1 + exp(-g)). `gate` and `up` receive g and u

@@ -25,7 +25,7 @@ final class HopperGemm {
     /// Chooses a product's tile.
     interface Choice {
         /// The tile.
-        HopperTile tile(Form form, boolean fromC, boolean plain, int m, int n);
+        HopperTile tile(Form form, boolean fromC, boolean plain, int m, int n, int k);
     }
 
     /// @param clusters how many the device runs at once
@@ -49,21 +49,21 @@ final class HopperGemm {
         void give(
                 Kernel launch,
                 TensorMap absent,
-                HopperTile tile,
+                int rowBytes,
                 int m,
                 int n,
                 long to,
                 Finish finish) {
-            give(launch, absent, tile, m, n, c, to);
-            give(launch, absent, tile, m, n, residual, finish.residual());
-            give(launch, absent, tile, m, n, kept, finish.kept());
-            give(launch, absent, tile, m, n, keptUp, finish.keptUp());
+            give(launch, absent, rowBytes, m, n, c, to);
+            give(launch, absent, rowBytes, m, n, residual, finish.residual());
+            give(launch, absent, rowBytes, m, n, kept, finish.kept());
+            give(launch, absent, rowBytes, m, n, keptUp, finish.keptUp());
         }
 
         private void give(
                 Kernel launch,
                 TensorMap absent,
-                HopperTile tile,
+                int rowBytes,
                 int m,
                 int n,
                 TensorMap map,
@@ -72,7 +72,6 @@ final class HopperGemm {
                 launch.tensorMap(absent);
                 return;
             }
-            int rowBytes = tile.storeBytes();
             map.address(address)
                     .dimension(0, n, rowBytes / BYTES)
                     .dimension(1, m, (long) n * BYTES, HopperTile.STORED_ROWS)
@@ -80,7 +79,7 @@ final class HopperGemm {
                             switch (rowBytes) {
                                 case 128 -> TensorMap.Swizzle.B128;
                                 case 64 -> TensorMap.Swizzle.B64;
-                                default -> TensorMap.Swizzle.B32;
+                                default -> TensorMap.Swizzle.NONE;
                             })
                     .encode();
             launch.tensorMap(map);
@@ -90,9 +89,9 @@ final class HopperGemm {
     HopperGemm(CudaDevice cuda) {
         this(
                 cuda,
-                (form, fromC, plain, m, n) ->
+                (form, fromC, plain, m, n, k) ->
                         HopperTile.choose(
-                                form, fromC, plain, m, n, cuda.properties().multiprocessors()),
+                                form, fromC, plain, m, n, k, cuda.properties().multiprocessors()),
                 Integer.MAX_VALUE);
     }
 
@@ -140,8 +139,10 @@ final class HopperGemm {
             Finish finish,
             boolean wide,
             boolean vector) {
-        boolean plain = vector && finish.kind() <= Finish.ACCUMULATE && finish.bias() == 0;
-        HopperTile tile = choice.tile(form, finish.fromC(), plain, m, n);
+        boolean biased = form == Form.NT && !wide && !finish.fromC();
+        boolean plain =
+                vector && finish.kind() <= Finish.ACCUMULATE && (finish.bias() == 0 || biased);
+        HopperTile tile = choice.tile(form, finish.fromC(), plain, m, n, k);
         Loaded loaded = loaded(tile, form, finish.fromC());
         if (form == Form.TN) {
             across(a, from, m, k);
@@ -163,7 +164,9 @@ final class HopperGemm {
         if (!tile.isFew()) {
             // Only bf16 goes by TMA, and only where rows begin on 16 bytes.
             boolean stored = vector && !wide;
-            outputs.give(launch, a, tile, m, n, stored ? to : 0, stored ? finish : Finish.NONE);
+            int rowBytes = tile.storeBytes(form);
+            long stores = stored ? to : 0;
+            outputs.give(launch, a, rowBytes, m, n, stores, stored ? finish : Finish.NONE);
         }
         launch.pointer(to)
                 .pointer(finish.bias())

@@ -55,6 +55,50 @@ final class HostGemm implements Gemm {
     }
 
     @Override
+    public void multiplyBatch(Shape shape, Batch batch, Span a, Span b, Span c, Epilogue epilogue) {
+        batch.require(shape, epilogue);
+        int m = shape.m();
+        int n = shape.n();
+        int k = shape.k();
+        long ofA = (long) m * k;
+        long ofB = (long) k * n;
+        long ofC = (long) m * n;
+        a.require("a", DType.F32, batch.elements(batch.strideA(), ofA));
+        b.require("b", DType.F32, batch.elements(batch.strideB(), ofB));
+        c.require("c", DType.F32, batch.elements(batch.strideC(), ofC));
+        Layout layout = shape.layout();
+        Grid.Region whole = new Grid.Region(0, m, 0, n);
+        // With products for everybody each is one worker's; fewer are cut up, one after the other.
+        if (batch.count() < device.workers()) {
+            for (int i = 0; i < batch.count(); i++) {
+                multiply(
+                        shape,
+                        a.slice(i * batch.strideA(), ofA),
+                        b.slice(i * batch.strideB(), ofB),
+                        c.slice(i * batch.strideC(), ofC),
+                        epilogue);
+            }
+        } else if (ofC > 0) {
+            device.run(
+                    batch.count(),
+                    (worker, begin, end) -> {
+                        for (int i = begin; i < end; i++) {
+                            Span ai = a.slice(i * batch.strideA(), ofA);
+                            Span bi = b.slice(i * batch.strideB(), ofB);
+                            Span ci = c.slice(i * batch.strideC(), ofC);
+                            region(
+                                    workspaces[worker],
+                                    whole,
+                                    operand("a", ai, m, k, layout != Layout.TN),
+                                    operand("b", bi, n, k, layout == Layout.NT),
+                                    null,
+                                    Store.of(epilogue, ci, m, n));
+                        }
+                    });
+        }
+    }
+
+    @Override
     public void swiGlu(
             int m,
             int n,

@@ -8,10 +8,11 @@ import dev.saccade.kernels.elementwise.Elementwise;
 import dev.saccade.kernels.entropy.Entropy;
 import dev.saccade.kernels.gemm.Epilogue;
 import dev.saccade.kernels.gemm.Gemm;
+import dev.saccade.kernels.sampling.Sampling;
 import org.jspecify.annotations.Nullable;
 
-/// The head on any device, by its products and [Entropy]: forward some rows at a time, backward
-/// some words at a time.
+/// The head on any device, by its products, [Entropy] and [Sampling]: forward and drawing some rows
+/// at a time, backward some words at a time.
 ///
 /// Backward goes by words because dW is then written once: by rows it would be read and written
 /// once for every few hundred rows, which takes as long as the products. What is read and written
@@ -32,13 +33,26 @@ final class ChunkedHead implements Head {
     private final Device device;
     private final Gemm gemm;
     private final Entropy entropy;
+    private final Sampling sampling;
     private final Elementwise elementwise;
 
-    ChunkedHead(Device device, Gemm gemm, Entropy entropy, Elementwise elementwise) {
+    private ChunkedHead(
+            Device device, Gemm gemm, Entropy entropy, Sampling sampling, Elementwise elementwise) {
         this.device = device;
         this.gemm = gemm;
         this.entropy = entropy;
+        this.sampling = sampling;
         this.elementwise = elementwise;
+    }
+
+    /// With a device's operations.
+    static ChunkedHead of(Device device) {
+        return new ChunkedHead(
+                device,
+                Gemm.on(device),
+                Entropy.on(device),
+                Sampling.on(device),
+                Elementwise.on(device));
     }
 
     /// Makes the gradient of some words' logits.
@@ -51,6 +65,16 @@ final class ChunkedHead implements Head {
 
     @Override
     public void forward(Input input, Entropy.Results results) {
+        overRows(input, results, null);
+    }
+
+    @Override
+    public void sample(Input input, Draw draw, Entropy.Results results) {
+        check(input, draw);
+        overRows(input, results, draw);
+    }
+
+    private void overRows(Input input, Entropy.Results results, @Nullable Draw draw) {
         int rows = input.rows();
         int vocab = input.vocab();
         check(input);
@@ -62,10 +86,14 @@ final class ChunkedHead implements Head {
             Span logits = Span.of(buffer, DType.F32);
             for (int from = 0; from < rows; from += chunk) {
                 int count = Math.min(chunk, rows - from);
+                Span targets = input.targets().slice(from, count);
                 logits(input, from, count, 0, vocab, logits);
+                if (draw != null) {
+                    draw(input, draw, from, count, logits, targets);
+                }
                 entropy.forward(
                         Entropy.Rows.dense(count, vocab, input.temperature(), logits),
-                        input.targets().slice(from, count),
+                        targets,
                         input.banned(),
                         new Entropy.Results(
                                 results.logProb().slice(from, count),
@@ -76,6 +104,22 @@ final class ChunkedHead implements Head {
                                 results.set(),
                                 slice(results.mass(), from, count)));
             }
+        }
+    }
+
+    private void draw(Input input, Draw draw, int from, int count, Span logits, Span tokens) {
+        int vocab = input.vocab();
+        sampling.sample(
+                count,
+                vocab,
+                draw.options(),
+                logits,
+                draw.withheld() == null ? input.banned() : draw.withheld(),
+                draw.keys().slice(from, count),
+                draw.positions().slice(from, count),
+                tokens);
+        if (draw.forced() != null) {
+            sampling.settle(count, vocab, draw.forced().slice(from, count), null, tokens);
         }
     }
 
@@ -227,6 +271,24 @@ final class ChunkedHead implements Head {
 
     private static @Nullable Span slice(@Nullable Span span, int from, int count) {
         return span == null ? null : span.slice(from, count);
+    }
+
+    /// Checks what is asked of a draw.
+    static void check(Input input, Draw draw) {
+        float temperature = draw.options().temperature();
+        if (!draw.options().greedy() && temperature != input.temperature()) {
+            throw new IllegalArgumentException(
+                    "head: draws at temperature %s, log-probabilities at %s"
+                            .formatted(temperature, input.temperature()));
+        }
+        draw.keys().require("keys", DType.I64, input.rows());
+        draw.positions().require("positions", DType.I32, input.rows());
+        if (draw.withheld() != null) {
+            draw.withheld().require("withheld", DType.U8, input.vocab());
+        }
+        if (draw.forced() != null) {
+            draw.forced().require("forced", DType.I32, input.rows());
+        }
     }
 
     /// Checks the operands of the product.

@@ -84,7 +84,7 @@ public final class NormKernels {
     }
 
     /// A kernel over rows by how wide they are: one pack of 16 bytes a lane, a warp, a block.
-    private record RowKernels(TypedKernel lane, TypedKernel warp, TypedKernel block) {
+    record RowKernels(TypedKernel lane, TypedKernel warp, TypedKernel block) {
         static RowKernels of(Program program, String name) {
             return new RowKernels(
                     TypedKernel.of(program, name + "_lane"),
@@ -166,7 +166,45 @@ public final class NormKernels {
         }
 
         private void launch(Kernel kernel) {
-            kernel.launch(warps() ? Grids.blocks(rows, WARPS) : rows, threads());
+            launch(kernel, 1);
+        }
+
+        private void launch(Kernel kernel, int operands) {
+            int blocks = warps() ? Grids.blocks(rows, WARPS) : rows;
+            kernel.launch(blocks, operands, 1, threads(), 0);
+        }
+    }
+
+    /// The forward pass of two operands of the same shape in one launch.
+    public record Both(RowKernels kernels) {
+
+        /// The kernels of a program whose names begin with `name`.
+        public static Both of(Program program, String name) {
+            return new Both(RowKernels.of(program, name));
+        }
+
+        /// An operand's memory; an absent `rstd` is 0.
+        public record Addresses(long x, long weight, long y, long rstd) {
+            private long bits() {
+                return x | weight | y;
+            }
+        }
+
+        /// Both, of the bits that each has alone.
+        public void forward(Rows rows, float eps, Addresses first, Addresses second) {
+            rows.launch(
+                    kernels.begin(rows)
+                            .float32(eps)
+                            .pointer(first.x)
+                            .pointer(first.weight)
+                            .pointer(first.y)
+                            .pointer(first.rstd)
+                            .pointer(second.x)
+                            .pointer(second.weight)
+                            .pointer(second.y)
+                            .pointer(second.rstd)
+                            .int32(rows.packed(first.bits() | second.bits()) ? 1 : 0),
+                    2);
         }
     }
 

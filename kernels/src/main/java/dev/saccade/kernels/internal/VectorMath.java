@@ -10,15 +10,16 @@ import jdk.incubator.vector.VectorOperators;
 /// Every function is a fixed sequence of IEEE additions, multiplications, fused multiply-adds and
 /// integer operations, so the interpreter, every compiler and every vector length agree. The
 /// polynomials are minimax fits (Lawson's iteration over Chebyshev nodes, the coefficients rounded
-/// to fp32), fitted for this class. Errors are in units in the last place of the exact result, as
-/// measured by this class's test.
+/// to fp32), fitted for this class. Errors are in units in the last place of the exact result or
+/// absolute, as measured by this class's test.
 ///
 /// | function | reduction | largest error |
 /// |---|---|---|
 /// | exp | x = n ln 2 + r, \|r\| <= ln 2 / 2, degree 6 | 1 ulp |
 /// | log | x = 2^e (1 + f), 1 + f in \[sqrt 1/2, sqrt 2), degree 10 | 1 ulp |
 /// | logOnePlus | the same, with f kept where e = 0 | 3 ulp |
-/// | erf | \|x\| < 1: x (1 + P(x^2)); else 1 - H(\|x\|)^4 | 2 ulp |
+/// | normalDistribution | 1/2 + z P(z^2), degree 14, for \|z\| up to 5.4; then 0 or 1 | 1.2e-7 |
+/// | geluDerivative | 1/2 + z Q(z^2), degree 18, for \|z\| up to 5.8; then 0 or 1 | 2.2e-7 |
 public final class VectorMath {
     // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits of the sum; the other
     // way
@@ -56,31 +57,48 @@ public final class VectorMath {
     private static final float LN2_HIGH = 0x1.63p-1f;
     private static final float LN2_LOW = -2.12194440e-4f;
 
-    // erf(x) = x + x (S0 + S1 x^2 + ... + S6 x^12) for |x| < 1
-    private static final float S0 = 0.12837917f;
-    private static final float S1 = -0.37612626f;
-    private static final float S2 = 0.112835854f;
-    private static final float S3 = -0.026853813f;
-    private static final float S4 = 0.005188328f;
-    private static final float S5 = -0.00080101984f;
-    private static final float S6 = 7.853876e-05f;
+    // Phi(z) = 1/2 + z (P0 + P1 u + ... + P14 u^14), u = z^2 P_SCALE - 1, |z| <= 5.4
+    private static final float P_END = 29.16f;
+    private static final float P_SCALE = 0.06858711f;
+    private static final float P0 = 0.13092811f;
+    private static final float P1 = -0.065328054f;
+    private static final float P2 = 0.048499588f;
+    private static final float P3 = -0.039206818f;
+    private static final float P4 = 0.032116603f;
+    private static final float P5 = -0.025746461f;
+    private static final float P6 = 0.01964516f;
+    private static final float P7 = -0.013963309f;
+    private static final float P8 = 0.009651174f;
+    private static final float P9 = -0.0067153596f;
+    private static final float P10 = 0.0036589573f;
+    private static final float P11 = -0.0011863902f;
+    private static final float P12 = 0.0008749047f;
+    private static final float P13 = -0.0010283765f;
+    private static final float P14 = 0.0003928686f;
 
-    // erfc(x)^(1/4) = H0 + H1 (x - 2.5) + ... + H9 (x - 2.5)^9 for 1 <= x <= 4
-    private static final float H0 = 0.14203185f;
-    private static final float H1 = -0.19006316f;
-    private static final float H2 = 0.09365207f;
-    private static final float H3 = -0.012256829f;
-    private static final float H4 = -0.0064768344f;
-    private static final float H5 = 0.002643443f;
-    private static final float H6 = -2.2239794e-05f;
-    private static final float H7 = -0.00019435197f;
-    private static final float H8 = 3.083485e-05f;
-    private static final float H9 = 1.1342006e-05f;
-    private static final float ERF_MIDDLE = 2.5f;
-    private static final float ERF_END = 4f;
-
-    private static final float SQRT_HALF = 0.70710677f;
-    private static final float INVERSE_SQRT_2PI = 0.3989423f;
+    // Phi(z) + z phi(z) = 1/2 + z (Q0 + Q1 u + ... + Q18 u^18), u = z^2 Q_SCALE - 1, |z| <= 5.8
+    private static final float Q_END = 5.8f;
+    private static final float Q_SQUARE_END = 33.64f;
+    private static final float Q_SCALE = 0.059453033f;
+    private static final float Q0 = 0.12199877f;
+    private static final float Q1 = -0.061657544f;
+    private static final float Q2 = 0.048637006f;
+    private static final float Q3 = -0.046193272f;
+    private static final float Q4 = 0.050130542f;
+    private static final float Q5 = -0.057773393f;
+    private static final float Q6 = 0.065414414f;
+    private static final float Q7 = -0.06928155f;
+    private static final float Q8 = 0.06798172f;
+    private static final float Q9 = -0.061733864f;
+    private static final float Q10 = 0.04916474f;
+    private static final float Q11 = -0.033644926f;
+    private static final float Q12 = 0.025260692f;
+    private static final float Q13 = -0.021229865f;
+    private static final float Q14 = 0.010449738f;
+    private static final float Q15 = -0.00088394317f;
+    private static final float Q16 = 0.0016981446f;
+    private static final float Q17 = -0.0034404597f;
+    private static final float Q18 = 0.0013099508f;
 
     // The constants as vectors. A broadcast in place would cost the compiler thirty times the
     // nodes,
@@ -101,23 +119,44 @@ public final class VectorMath {
     private static final FloatVector VECTOR_L1 = vector(L1);
     private static final FloatVector VECTOR_L0 = vector(L0);
     private static final FloatVector VECTOR_LN2_HIGH = vector(LN2_HIGH);
-    private static final FloatVector VECTOR_S6 = vector(S6);
-    private static final FloatVector VECTOR_S5 = vector(S5);
-    private static final FloatVector VECTOR_S4 = vector(S4);
-    private static final FloatVector VECTOR_S3 = vector(S3);
-    private static final FloatVector VECTOR_S2 = vector(S2);
-    private static final FloatVector VECTOR_S1 = vector(S1);
-    private static final FloatVector VECTOR_S0 = vector(S0);
-    private static final FloatVector VECTOR_H9 = vector(H9);
-    private static final FloatVector VECTOR_H8 = vector(H8);
-    private static final FloatVector VECTOR_H7 = vector(H7);
-    private static final FloatVector VECTOR_H6 = vector(H6);
-    private static final FloatVector VECTOR_H5 = vector(H5);
-    private static final FloatVector VECTOR_H4 = vector(H4);
-    private static final FloatVector VECTOR_H3 = vector(H3);
-    private static final FloatVector VECTOR_H2 = vector(H2);
-    private static final FloatVector VECTOR_H1 = vector(H1);
-    private static final FloatVector VECTOR_H0 = vector(H0);
+    private static final FloatVector VECTOR_P14 = vector(P14);
+    private static final FloatVector VECTOR_P13 = vector(P13);
+    private static final FloatVector VECTOR_P12 = vector(P12);
+    private static final FloatVector VECTOR_P11 = vector(P11);
+    private static final FloatVector VECTOR_P10 = vector(P10);
+    private static final FloatVector VECTOR_P9 = vector(P9);
+    private static final FloatVector VECTOR_P8 = vector(P8);
+    private static final FloatVector VECTOR_P7 = vector(P7);
+    private static final FloatVector VECTOR_P6 = vector(P6);
+    private static final FloatVector VECTOR_P5 = vector(P5);
+    private static final FloatVector VECTOR_P4 = vector(P4);
+    private static final FloatVector VECTOR_P3 = vector(P3);
+    private static final FloatVector VECTOR_P2 = vector(P2);
+    private static final FloatVector VECTOR_P1 = vector(P1);
+    private static final FloatVector VECTOR_P0 = vector(P0);
+    private static final FloatVector VECTOR_P_SCALE = vector(P_SCALE);
+    private static final FloatVector VECTOR_Q18 = vector(Q18);
+    private static final FloatVector VECTOR_Q17 = vector(Q17);
+    private static final FloatVector VECTOR_Q16 = vector(Q16);
+    private static final FloatVector VECTOR_Q15 = vector(Q15);
+    private static final FloatVector VECTOR_Q14 = vector(Q14);
+    private static final FloatVector VECTOR_Q13 = vector(Q13);
+    private static final FloatVector VECTOR_Q12 = vector(Q12);
+    private static final FloatVector VECTOR_Q11 = vector(Q11);
+    private static final FloatVector VECTOR_Q10 = vector(Q10);
+    private static final FloatVector VECTOR_Q9 = vector(Q9);
+    private static final FloatVector VECTOR_Q8 = vector(Q8);
+    private static final FloatVector VECTOR_Q7 = vector(Q7);
+    private static final FloatVector VECTOR_Q6 = vector(Q6);
+    private static final FloatVector VECTOR_Q5 = vector(Q5);
+    private static final FloatVector VECTOR_Q4 = vector(Q4);
+    private static final FloatVector VECTOR_Q3 = vector(Q3);
+    private static final FloatVector VECTOR_Q2 = vector(Q2);
+    private static final FloatVector VECTOR_Q1 = vector(Q1);
+    private static final FloatVector VECTOR_Q0 = vector(Q0);
+    private static final FloatVector VECTOR_Q_SCALE = vector(Q_SCALE);
+    private static final FloatVector VECTOR_MINUS_1 = vector(-1f);
+    private static final FloatVector VECTOR_HALF = vector(0.5f);
     private static final FloatVector VECTOR_MINUS_LN2 = vector(-LN2);
     private static final FloatVector VECTOR_MINUS_LN2_REST = vector(-LN2_REST);
     private static final FloatVector VECTOR_MINUS_HALF = vector(-0.5f);
@@ -278,62 +317,45 @@ public final class VectorMath {
         return Math.fma(exponent, LN2_HIGH, f + y);
     }
 
-    /// The error function; its absolute error is at most 1.2e-7. NaN stays.
-    public static FloatVector erf(FloatVector x) {
-        FloatVector t = x.mul(x);
-        FloatVector p = t.fma(VECTOR_S6, VECTOR_S5);
-        p = p.fma(t, VECTOR_S4);
-        p = p.fma(t, VECTOR_S3);
-        p = p.fma(t, VECTOR_S2);
-        p = p.fma(t, VECTOR_S1);
-        p = p.fma(t, VECTOR_S0);
-        FloatVector small = x.fma(p, x);
-
-        IntVector bits = x.reinterpretAsInts();
-        FloatVector size = bits.and(Integer.MAX_VALUE).reinterpretAsFloats();
-        size = size.blend(ERF_END, size.compare(VectorOperators.GT, ERF_END));
-        FloatVector d = size.sub(ERF_MIDDLE);
-        FloatVector h = d.fma(VECTOR_H9, VECTOR_H8);
-        h = h.fma(d, VECTOR_H7);
-        h = h.fma(d, VECTOR_H6);
-        h = h.fma(d, VECTOR_H5);
-        h = h.fma(d, VECTOR_H4);
-        h = h.fma(d, VECTOR_H3);
-        h = h.fma(d, VECTOR_H2);
-        h = h.fma(d, VECTOR_H1);
-        h = h.fma(d, VECTOR_H0);
-        FloatVector square = h.mul(h);
-        FloatVector large = square.fma(square.neg(), VECTOR_1);
-        IntVector sign = bits.and(Integer.MIN_VALUE);
-        large = large.reinterpretAsInts().or(sign).reinterpretAsFloats();
-        return large.blend(small, size.compare(VectorOperators.LT, 1f));
+    /// The standard normal distribution Phi(z) = (1 + erf(z / sqrt 2)) / 2; its absolute error is
+    /// at most 1.2e-7. NaN stays.
+    public static FloatVector normalDistribution(FloatVector z) {
+        FloatVector u = z.mul(z).min(P_END).fma(VECTOR_P_SCALE, VECTOR_MINUS_1);
+        FloatVector p = u.fma(VECTOR_P14, VECTOR_P13);
+        p = p.fma(u, VECTOR_P12);
+        p = p.fma(u, VECTOR_P11);
+        p = p.fma(u, VECTOR_P10);
+        p = p.fma(u, VECTOR_P9);
+        p = p.fma(u, VECTOR_P8);
+        p = p.fma(u, VECTOR_P7);
+        p = p.fma(u, VECTOR_P6);
+        p = p.fma(u, VECTOR_P5);
+        p = p.fma(u, VECTOR_P4);
+        p = p.fma(u, VECTOR_P3);
+        p = p.fma(u, VECTOR_P2);
+        p = p.fma(u, VECTOR_P1);
+        p = p.fma(u, VECTOR_P0);
+        return z.fma(p, VECTOR_HALF).max(0f).min(1f);
     }
 
-    /// The error function, the same bits as [#erf(FloatVector)].
-    public static float erf(float x) {
-        float size = Math.abs(x);
-        if (size < 1f) {
-            float t = x * x;
-            float p = Math.fma(S6, t, S5);
-            p = Math.fma(p, t, S4);
-            p = Math.fma(p, t, S3);
-            p = Math.fma(p, t, S2);
-            p = Math.fma(p, t, S1);
-            p = Math.fma(p, t, S0);
-            return Math.fma(x, p, x);
-        }
-        float d = (size > ERF_END ? ERF_END : size) - ERF_MIDDLE;
-        float h = Math.fma(H9, d, H8);
-        h = Math.fma(h, d, H7);
-        h = Math.fma(h, d, H6);
-        h = Math.fma(h, d, H5);
-        h = Math.fma(h, d, H4);
-        h = Math.fma(h, d, H3);
-        h = Math.fma(h, d, H2);
-        h = Math.fma(h, d, H1);
-        h = Math.fma(h, d, H0);
-        float square = h * h;
-        return Math.copySign(Math.fma(square, -square, 1f), x);
+    /// The normal distribution, the same bits as [#normalDistribution(FloatVector)].
+    public static float normalDistribution(float z) {
+        float u = Math.fma(Math.min(z * z, P_END), P_SCALE, -1f);
+        float p = Math.fma(P14, u, P13);
+        p = Math.fma(p, u, P12);
+        p = Math.fma(p, u, P11);
+        p = Math.fma(p, u, P10);
+        p = Math.fma(p, u, P9);
+        p = Math.fma(p, u, P8);
+        p = Math.fma(p, u, P7);
+        p = Math.fma(p, u, P6);
+        p = Math.fma(p, u, P5);
+        p = Math.fma(p, u, P4);
+        p = Math.fma(p, u, P3);
+        p = Math.fma(p, u, P2);
+        p = Math.fma(p, u, P1);
+        p = Math.fma(p, u, P0);
+        return Math.min(Math.max(Math.fma(z, p, 0.5f), 0f), 1f);
     }
 
     /// The logistic function 1 / (1 + e^-x).
@@ -356,29 +378,64 @@ public final class VectorMath {
         return x / (exp(-x) + 1f);
     }
 
-    /// The exact Gaussian error linear unit z/2 (1 + erf(z / sqrt 2)).
+    /// The exact Gaussian error linear unit z Phi(z).
     public static FloatVector gelu(FloatVector z) {
-        return z.mul(0.5f).mul(erf(z.mul(SQRT_HALF)).add(1f));
+        return z.mul(normalDistribution(z));
     }
 
     /// The Gaussian error linear unit, the same bits as [#gelu(FloatVector)].
     public static float gelu(float z) {
-        return z * 0.5f * (erf(z * SQRT_HALF) + 1f);
+        return z * normalDistribution(z);
     }
 
     /// The derivative of [#gelu(FloatVector)]: Phi(z) + z phi(z), where Phi is the standard normal
-    /// distribution and phi its density.
+    /// distribution and phi its density; its absolute error is at most 2.2e-7. NaN stays.
     public static FloatVector geluDerivative(FloatVector z) {
-        FloatVector distribution = erf(z.mul(SQRT_HALF)).add(1f).mul(0.5f);
-        FloatVector density = exp(z.mul(z).mul(-0.5f)).mul(INVERSE_SQRT_2PI);
-        return z.fma(density, distribution);
+        FloatVector u = z.mul(z).min(Q_SQUARE_END).fma(VECTOR_Q_SCALE, VECTOR_MINUS_1);
+        FloatVector p = u.fma(VECTOR_Q18, VECTOR_Q17);
+        p = p.fma(u, VECTOR_Q16);
+        p = p.fma(u, VECTOR_Q15);
+        p = p.fma(u, VECTOR_Q14);
+        p = p.fma(u, VECTOR_Q13);
+        p = p.fma(u, VECTOR_Q12);
+        p = p.fma(u, VECTOR_Q11);
+        p = p.fma(u, VECTOR_Q10);
+        p = p.fma(u, VECTOR_Q9);
+        p = p.fma(u, VECTOR_Q8);
+        p = p.fma(u, VECTOR_Q7);
+        p = p.fma(u, VECTOR_Q6);
+        p = p.fma(u, VECTOR_Q5);
+        p = p.fma(u, VECTOR_Q4);
+        p = p.fma(u, VECTOR_Q3);
+        p = p.fma(u, VECTOR_Q2);
+        p = p.fma(u, VECTOR_Q1);
+        // Not z times the sum: that sum's own rounding would show where the slope is small.
+        FloatVector slope = z.mul(u).fma(p, z.fma(VECTOR_Q0, VECTOR_HALF));
+        return slope.max(0f).min(1f).blend(slope, z.abs().compare(VectorOperators.LT, Q_END));
     }
 
     /// The derivative of [#gelu(float)], the same bits as [#geluDerivative(FloatVector)].
     public static float geluDerivative(float z) {
-        float distribution = (erf(z * SQRT_HALF) + 1f) * 0.5f;
-        float density = exp(z * z * -0.5f) * INVERSE_SQRT_2PI;
-        return Math.fma(z, density, distribution);
+        float u = Math.fma(Math.min(z * z, Q_SQUARE_END), Q_SCALE, -1f);
+        float p = Math.fma(Q18, u, Q17);
+        p = Math.fma(p, u, Q16);
+        p = Math.fma(p, u, Q15);
+        p = Math.fma(p, u, Q14);
+        p = Math.fma(p, u, Q13);
+        p = Math.fma(p, u, Q12);
+        p = Math.fma(p, u, Q11);
+        p = Math.fma(p, u, Q10);
+        p = Math.fma(p, u, Q9);
+        p = Math.fma(p, u, Q8);
+        p = Math.fma(p, u, Q7);
+        p = Math.fma(p, u, Q6);
+        p = Math.fma(p, u, Q5);
+        p = Math.fma(p, u, Q4);
+        p = Math.fma(p, u, Q3);
+        p = Math.fma(p, u, Q2);
+        p = Math.fma(p, u, Q1);
+        float slope = Math.fma(z * u, p, Math.fma(z, Q0, 0.5f));
+        return Math.abs(z) < Q_END ? slope : Math.min(Math.max(slope, 0f), 1f);
     }
 
     private static FloatVector vector(float value) {

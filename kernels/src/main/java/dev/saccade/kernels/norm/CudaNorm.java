@@ -13,11 +13,13 @@ import org.jspecify.annotations.Nullable;
 final class CudaNorm implements Norm {
     private final NormKernels layerNorm;
     private final NormKernels rmsNorm;
+    private final NormKernels.Both rmsNormBoth;
 
     CudaNorm(CudaDevice device) {
         Program program = device.program("norm/portable");
         layerNorm = new NormKernels(device, program, "layer_norm", true);
         rmsNorm = new NormKernels(device, program, "rms_norm", false);
+        rmsNormBoth = NormKernels.Both.of(program, "rms_norm_both");
     }
 
     @Override
@@ -38,6 +40,22 @@ final class CudaNorm implements Norm {
     public void rmsNorm(
             int rows, int width, float eps, Span x, Span weight, Span y, @Nullable Span rstd) {
         forward(rmsNorm, rows, width, eps, x, weight, null, y, null, rstd);
+    }
+
+    @Override
+    public void rmsNormBoth(int rows, int width, float eps, Operands first, Operands second) {
+        DType dtype = TypedKernel.requireActivation("x", first.x());
+        NormKernels.Rows all = new NormKernels.Rows(dtype, rows, width, 0);
+        rmsNormBoth.forward(all, eps, addresses(all, first), addresses(all, second));
+    }
+
+    private static NormKernels.Both.Addresses addresses(NormKernels.Rows rows, Operands operands) {
+        long elements = (long) rows.rows() * rows.width();
+        return new NormKernels.Both.Addresses(
+                operands.x().require("x", rows.dtype(), elements),
+                operands.weight().require("weight", rows.dtype(), rows.width()),
+                operands.y().require("y", rows.dtype(), elements),
+                floats("rstd", operands.rstd(), rows.rows()));
     }
 
     private static void forward(

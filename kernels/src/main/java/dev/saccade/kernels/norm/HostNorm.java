@@ -83,6 +83,24 @@ final class HostNorm implements Norm {
                 });
     }
 
+    @Override
+    public void rmsNormBoth(int rows, int width, float eps, Operands first, Operands second) {
+        // Both are checked before either is written.
+        requireOperands(rows, width, first);
+        requireOperands(rows, width, second);
+        rmsNorm(rows, width, eps, first.x(), first.weight(), first.y(), first.rstd());
+        rmsNorm(rows, width, eps, second.x(), second.weight(), second.y(), second.rstd());
+    }
+
+    private static void requireOperands(int rows, int width, Operands operands) {
+        operands.x().require("x", DType.F32, elements(rows, width));
+        operands.weight().require("weight", DType.F32, width);
+        operands.y().require("y", DType.F32, elements(rows, width));
+        if (operands.rstd() != null) {
+            operands.rstd().require("rstd", DType.F32, rows);
+        }
+    }
+
     /// 1 / sqrt(value + eps), in double and rounded once.
     private static float reciprocalRoot(float value, float eps) {
         return (float) (1.0 / Math.sqrt((double) value + eps));

@@ -49,6 +49,13 @@ public interface Norm {
     /// RMSNorm: `y = x * rstd * weight`, rstd = 1/sqrt(mean(x^2) + eps). Shapes as LayerNorm.
     void rmsNorm(int rows, int width, float eps, Span x, Span weight, Span y, @Nullable Span rstd);
 
+    /// [#rmsNorm] of two operands of the same shape and type, as a vision layer's queries and keys
+    /// over all their heads, in one pass; the bits are those of two. y may be x.
+    void rmsNormBoth(int rows, int width, float eps, Operands first, Operands second);
+
+    /// What RMSNorm reads and writes; shapes and types as in [#rmsNorm].
+    record Operands(Span x, Span weight, Span y, @Nullable Span rstd) {}
+
     /// RMSNorm backward; as [#layerNormBackward].
     void rmsNormBackward(
             int rows,

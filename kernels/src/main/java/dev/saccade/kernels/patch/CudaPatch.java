@@ -13,6 +13,7 @@ final class CudaPatch implements Patch {
     private static final int THREADS = 256;
 
     private final TypedKernel unfold;
+    private final TypedKernel fit;
     private final TypedKernel assemble;
     private final TypedKernel assembleSingle;
     private final TypedKernel assembleBackward;
@@ -21,6 +22,7 @@ final class CudaPatch implements Patch {
     CudaPatch(CudaDevice device) {
         Program program = device.program("patch/portable");
         unfold = TypedKernel.of(program, "unfold");
+        fit = TypedKernel.of(program, "fit");
         assemble = TypedKernel.of(program, "assemble");
         assembleSingle = TypedKernel.of(program, "assemble_single");
         assembleBackward = TypedKernel.of(program, "assemble_backward");
@@ -29,25 +31,46 @@ final class CudaPatch implements Patch {
 
     @Override
     public void unfold(
-            int tiles, int channels, int height, int width, int patch, Span pixels, Span patches) {
-        if (patch < 1 || height % patch != 0 || width % patch != 0) {
-            throw new IllegalArgumentException(
-                    "an image of %d x %d does not divide into patches of %d"
-                            .formatted(height, width, patch));
-        }
+            int tiles,
+            int channels,
+            int height,
+            int width,
+            int patch,
+            int pitch,
+            Span pixels,
+            Span patches) {
+        Patch.requireImage(channels, height, width, patch, pitch);
         DType dtype = TypedKernel.requireActivation("patches", patches);
-        long elements = (long) tiles * channels * height * width;
-        long from = pixels.require("pixels", DType.F32, elements);
-        long to = patches.require("patches", dtype, elements);
+        int rows = Math.toIntExact((long) tiles * (height / patch) * (width / patch));
+        long from = pixels.require("pixels", DType.F32, (long) tiles * channels * height * width);
+        long to = patches.require("patches", dtype, (long) rows * pitch);
         unfold.of(dtype)
                 .begin()
                 .int32(channels)
                 .int32(height)
                 .int32(width)
                 .int32(patch)
+                .int32(pitch)
                 .pointer(from)
                 .pointer(to)
-                .launch(tiles * (height / patch) * (width / patch), THREADS);
+                .launch(rows, THREADS);
+    }
+
+    @Override
+    public void fit(int rows, int fromWidth, int toWidth, Span from, Span to) {
+        DType dtype = TypedKernel.requireActivation("to", to);
+        long source = from.require("from", dtype, (long) rows * fromWidth);
+        long target = to.require("to", dtype, (long) rows * toWidth);
+        if (rows == 0 || toWidth == 0) {
+            return;
+        }
+        fit.of(dtype)
+                .begin()
+                .int32(fromWidth)
+                .int32(toWidth)
+                .pointer(source)
+                .pointer(target)
+                .launch(rows, THREADS);
     }
 
     @Override

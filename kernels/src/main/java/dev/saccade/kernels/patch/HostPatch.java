@@ -21,18 +21,23 @@ final class HostPatch implements Patch {
 
     @Override
     public void unfold(
-            int tiles, int channels, int height, int width, int patch, Span pixels, Span patches) {
-        if (patch < 1 || height % patch != 0 || width % patch != 0) {
-            throw new IllegalArgumentException(
-                    "an image of %d x %d does not divide into patches of %d"
-                            .formatted(height, width, patch));
-        }
+            int tiles,
+            int channels,
+            int height,
+            int width,
+            int patch,
+            int pitch,
+            Span pixels,
+            Span patches) {
+        Patch.requireImage(channels, height, width, patch, pitch);
         long elements = (long) tiles * channels * height * width;
         long from = pixels.require("pixels", DType.F32, elements);
-        long to = patches.require("patches", DType.F32, elements);
         int patchRows = height / patch;
         int patchColumns = width / patch;
-        long patchElements = (long) channels * patch * patch;
+        int patchElements = channels * patch * patch;
+        long to =
+                patches.require(
+                        "patches", DType.F32, (long) tiles * patchRows * patchColumns * pitch);
         // A part is one row of patches of one tile.
         over(
                 tiles * patchRows,
@@ -41,7 +46,7 @@ final class HostPatch implements Patch {
                     for (int part = begin; part < end; part++) {
                         long tile = from + 4L * (part / patchRows) * channels * height * width;
                         long firstLine = (long) (part % patchRows) * patch;
-                        long target = to + 4 * patchElements * patchColumns * part;
+                        long target = to + 4L * pitch * patchColumns * part;
                         for (int channel = 0; channel < channels; channel++) {
                             for (int y = 0; y < patch; y++) {
                                 long line =
@@ -54,10 +59,32 @@ final class HostPatch implements Patch {
                                     copy(
                                             patch,
                                             line + 4L * patch * column,
-                                            target + 4 * patchElements * column + inPatch);
+                                            target + 4L * pitch * column + inPatch);
                                 }
                             }
                         }
+                        for (int column = 0; column < patchColumns; column++) {
+                            zero(
+                                    pitch - patchElements,
+                                    target + 4L * pitch * column + 4L * patchElements);
+                        }
+                    }
+                });
+    }
+
+    @Override
+    public void fit(int rows, int fromWidth, int toWidth, Span from, Span to) {
+        long source = from.require("from", DType.F32, (long) rows * fromWidth);
+        long target = to.require("to", DType.F32, (long) rows * toWidth);
+        int width = Math.min(fromWidth, toWidth);
+        over(
+                rows,
+                (long) rows * toWidth,
+                (_, begin, end) -> {
+                    for (int row = begin; row < end; row++) {
+                        long line = target + 4L * toWidth * row;
+                        copy(width, source + 4L * fromWidth * row, line);
+                        zero(toWidth - width, line + 4L * width);
                     }
                 });
     }
@@ -137,6 +164,17 @@ final class HostPatch implements Patch {
         if (i < count) {
             VectorMask<Float> mask = Lanes.first(count - i);
             Lanes.store(Lanes.load(from + 4L * i, mask), to + 4L * i, mask);
+        }
+    }
+
+    private static void zero(int count, long to) {
+        FloatVector zeros = FloatVector.zero(Lanes.SPECIES);
+        int i = 0;
+        for (; i + Lanes.LENGTH <= count; i += Lanes.LENGTH) {
+            Lanes.store(zeros, to + 4L * i);
+        }
+        if (i < count) {
+            Lanes.store(zeros, to + 4L * i, Lanes.first(count - i));
         }
     }
 

@@ -13,15 +13,23 @@ import java.util.stream.IntStream;
 final class CudaRope implements Rope {
     private static final int THREADS = 256;
 
+    /// Up to so many threads, a row's are several blocks', each of which does less: a decode step's
+    /// rows are too few to fill a GPU. Half of what an H100 holds.
+    private static final int FEW_THREADS = 132 * 1024;
+
     private final CudaDevice device;
     private final TypedKernel rotate;
     private final TypedKernel rotateSingle;
+    private final TypedKernel intoCache;
+    private final TypedKernel intoCacheSingle;
 
     CudaRope(CudaDevice device) {
         this.device = device;
         Program program = device.program("position/portable");
         rotate = TypedKernel.of(program, "rotate");
         rotateSingle = TypedKernel.of(program, "rotate_single");
+        intoCache = TypedKernel.of(program, "rotate_into_cache");
+        intoCacheSingle = TypedKernel.of(program, "rotate_into_cache_single");
     }
 
     @Override
@@ -54,6 +62,70 @@ final class CudaRope implements Rope {
         turn(rows, heads, headDim, table, positions, "dx", dx, -1f);
     }
 
+    @Override
+    public void rotateIntoCache(
+            int rows,
+            int heads,
+            int kvHeads,
+            int headDim,
+            Span table,
+            Span positions,
+            Span q,
+            Span k,
+            Span v,
+            Cache cache) {
+        DType dtype = TypedKernel.requireActivation("q", q);
+        checkEven(headDim);
+        long width = (long) kvHeads * headDim;
+        long queries = q.require("q", dtype, (long) rows * heads * headDim);
+        long keys = k.require("k", dtype, rows * width);
+        long values = v.require("v", dtype, rows * width);
+        long toKeys = cache.keys().require("cache.keys", dtype, cache.rows() * width);
+        long toValues = cache.values().require("cache.values", dtype, cache.rows() * width);
+        long angles = table.require("table", DType.F32, headDim);
+        long position = positions.require("positions", DType.I32, rows);
+        long place = cache.places().require("cache.places", DType.I32, rows);
+        int half = headDim / 2;
+        boolean packed =
+                Grids.packed(
+                        queries
+                                | keys
+                                | values
+                                | toKeys
+                                | toValues
+                                | angles
+                                | (long) half * dtype.bytes());
+        int groups = (heads + 2 * kvHeads) * (half / (packed ? 16 / dtype.bytes() : 1));
+        int lanes = Grids.lanes(groups, THREADS);
+        int parts = (long) rows * lanes > FEW_THREADS ? 1 : Grids.blocks(groups, lanes);
+        (packed ? intoCache : intoCacheSingle)
+                .of(dtype)
+                .begin()
+                .int32(rows)
+                .int32(heads)
+                .int32(kvHeads)
+                .int32(headDim)
+                .int32(lanes)
+                .pointer(angles)
+                .int32(Math.toIntExact(table.length() / headDim))
+                .pointer(position)
+                .int32(cache.rows())
+                .pointer(place)
+                .pointer(queries)
+                .pointer(keys)
+                .pointer(values)
+                .pointer(toKeys)
+                .pointer(toValues)
+                .pointer(device.faultAddress())
+                .launch(Grids.blocks(rows, THREADS / lanes), parts, 1, THREADS, 0);
+    }
+
+    private static void checkEven(int headDim) {
+        if (headDim < 2 || headDim % 2 != 0) {
+            throw new IllegalArgumentException("rotary head dim " + headDim + " is not even");
+        }
+    }
+
     /// Turns by the table's angle times `direction`, which is 1 or -1.
     private void turn(
             int rows,
@@ -66,9 +138,7 @@ final class CudaRope implements Rope {
             float direction) {
         DType dtype = TypedKernel.requireActivation(operand, x);
         long at = x.require(operand, dtype, (long) rows * heads * headDim);
-        if (headDim < 2 || headDim % 2 != 0) {
-            throw new IllegalArgumentException("rotary head dim " + headDim + " is not even");
-        }
+        checkEven(headDim);
         long angles = table.require("table", DType.F32, headDim);
         long position = positions.require("positions", DType.I32, rows);
         boolean packed = Grids.packed(at | (long) headDim / 2 * dtype.bytes());

@@ -1,9 +1,12 @@
 package dev.saccade.kernels.position;
 
 import dev.saccade.engine.HostDevice;
+import dev.saccade.engine.HostMemory;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.internal.Lanes;
+import java.lang.foreign.MemorySegment;
+import java.util.BitSet;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 
@@ -69,16 +72,9 @@ final class HostRope implements Rope {
     private void turn(
             int rows, int heads, int headDim, Span table, Span positions, long x, float direction) {
         checkEven(headDim);
-        long tableRows = table.length() / headDim;
+        int tableRows = Math.toIntExact(table.length() / headDim);
         long angles = table.require("table", DType.F32, headDim);
-        long position = positions.require("positions", DType.I32, rows);
-        for (int row = 0; row < rows; row++) {
-            int value = Lanes.getInt(position + 4L * row);
-            if (value < 0 || value >= tableRows) {
-                throw new IllegalArgumentException(
-                        "positions[%d] = %d is not in [0, %d)".formatted(row, value, tableRows));
-            }
-        }
+        long position = checked("positions", positions, rows, tableRows);
         over(
                 rows,
                 count(rows, heads, headDim) > SMALL,
@@ -89,6 +85,58 @@ final class HostRope implements Rope {
                         turnRow(heads, headDim, angle, direction, at);
                     }
                 });
+    }
+
+    @Override
+    public void rotateIntoCache(
+            int rows,
+            int heads,
+            int kvHeads,
+            int headDim,
+            Span table,
+            Span positions,
+            Span q,
+            Span k,
+            Span v,
+            Cache cache) {
+        checkEven(headDim);
+        int tableRows = Math.toIntExact(table.length() / headDim);
+        long angles = table.require("table", DType.F32, headDim);
+        long width = (long) kvHeads * headDim;
+        long queries = q.require("q", DType.F32, count(rows, heads, headDim));
+        long keys = k.require("k", DType.F32, rows * width);
+        long values = v.require("v", DType.F32, rows * width);
+        long toKeys = cache.keys().require("cache.keys", DType.F32, cache.rows() * width);
+        long toValues = cache.values().require("cache.values", DType.F32, cache.rows() * width);
+        long position = checked("positions", positions, rows, tableRows);
+        long place = checked("cache.places", cache.places(), rows, cache.rows());
+        BitSet seen = new BitSet(cache.rows());
+        for (int row = 0; row < rows; row++) {
+            int at = Lanes.getInt(place + 4L * row);
+            if (seen.get(at)) {
+                throw new IllegalArgumentException(
+                        "cache.places[%d] = %d repeats an earlier one".formatted(row, at));
+            }
+            seen.set(at);
+        }
+        over(
+                rows,
+                count(rows, heads + 2 * kvHeads, headDim) > SMALL,
+                (_, begin, end) -> {
+                    for (int row = begin; row < end; row++) {
+                        long angle = angles + 4L * headDim * Lanes.getInt(position + 4L * row);
+                        long from = 4 * width * row;
+                        long to = 4 * width * Lanes.getInt(place + 4L * row);
+                        turnRow(heads, headDim, angle, 1f, queries + 4L * headDim * heads * row);
+                        copy(keys + from, toKeys + to, 4 * width);
+                        turnRow(kvHeads, headDim, angle, 1f, toKeys + to);
+                        copy(values + from, toValues + to, 4 * width);
+                    }
+                });
+    }
+
+    private static void copy(long from, long to, long bytes) {
+        MemorySegment.copy(HostMemory.SPACE, from, HostMemory.SPACE, to, bytes);
     }
 
     private static void turnRow(int heads, int headDim, long angle, float direction, long x) {
@@ -120,6 +168,19 @@ final class HostRope implements Rope {
                 }
             }
         }
+    }
+
+    /// The address of indices that are all in range.
+    private static long checked(String operand, Span indices, int rows, int range) {
+        long index = indices.require(operand, DType.I32, rows);
+        for (int row = 0; row < rows; row++) {
+            int value = Lanes.getInt(index + 4L * row);
+            if (value < 0 || value >= range) {
+                throw new IllegalArgumentException(
+                        "%s[%d] = %d is not in [0, %d)".formatted(operand, row, value, range));
+            }
+        }
+        return index;
     }
 
     private static long count(int rows, int heads, int headDim) {

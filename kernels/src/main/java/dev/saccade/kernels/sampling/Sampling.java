@@ -56,12 +56,13 @@ public interface Sampling {
             this(temperature, topK, topP, 0);
         }
 
-        boolean greedy() {
+        /// Whether the largest logit is taken.
+        public boolean greedy() {
             return temperature == 0;
         }
 
         /// Whether words are cut from a row before one is drawn. The largest is never cut.
-        boolean cuts() {
+        public boolean cuts() {
             return !greedy() && (topK > 0 || topP < 1 || minP > 0);
         }
 
@@ -75,7 +76,7 @@ public interface Sampling {
     /// key of each row's sequence; positions `[rows]` I32 the position of the token drawn; tokens
     /// `[rows]` I32 receives the ids. The log-probability and entropy of the drawn token come from
     /// [dev.saccade.kernels.entropy.Entropy] over the same logits, so that they are what training
-    /// computes.
+    /// computes. [dev.saccade.kernels.head.Head#sample] does all of it without logits in memory.
     void sample(
             int rows,
             int vocab,

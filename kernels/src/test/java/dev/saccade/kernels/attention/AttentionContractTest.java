@@ -18,12 +18,14 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.function.Function;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// The contract of attention on each device: accuracy against the definition in double precision,
 /// and the same bits however queries are cut into calls and batches.
@@ -320,39 +322,324 @@ class AttentionContractTest {
         int[] start = new int[length];
         int[] lengths = new int[length];
         Arrays.setAll(lengths, i -> i + 1);
-        Outputs all = decode(in, start, lengths, in.q);
+        Outputs all = decode(in, start, lengths, 1, in.q, null);
         assertThat(all.o).isEqualTo(whole.o);
         assertThat(all.lse).isEqualTo(whole.lse);
-        // Behind a step's keys lies what has not been computed yet.
         int query = 70;
         int width = in.queryWidth();
-        float[] k = in.k.clone();
-        float[] v = in.v.clone();
-        Arrays.fill(k, (query + 1) * in.keyWidth(), k.length, Float.NaN);
-        Arrays.fill(v, (query + 1) * in.keyWidth(), v.length, Float.NaN);
         float[] q = Arrays.copyOfRange(in.q, query * width, (query + 1) * width);
-        Inputs cut = new Inputs(target, shape, in.sequences, q, k, v, in.dO);
-        Outputs one = decode(cut, new int[1], new int[] {query + 1}, q);
+        Outputs one = decode(in, new int[1], new int[] {query + 1}, 1, q, null);
         assertThat(one.o)
                 .isEqualTo(Arrays.copyOfRange(whole.o, query * width, query * width + width));
         assertThat(one.lse)
                 .isEqualTo(Arrays.copyOfRange(whole.lse, query * heads, query * heads + heads));
     }
 
-    private static Outputs decode(Inputs in, int[] keyStart, int[] keyLength, float[] q) {
-        try (Operands operands = new Operands(in, 0)) {
-            Buffers buffers = operands.buffers;
-            operands.attention.decode(
-                    in.shape,
-                    keyStart.length,
-                    buffers.of(keyStart),
-                    buffers.of(keyLength),
-                    operands.input(q),
-                    operands.k,
-                    operands.v,
-                    operands.o,
-                    operands.lse);
-            return new Outputs(buffers.floats(operands.o), buffers.floats(operands.lse));
+    /// Several new queries of each sequence, of which the first may be the sequence's first one.
+    @ParameterizedTest
+    @MethodSource("groups")
+    void aFewQueriesGiveTheBitsOfTheWholeSequence(
+            Target target, int heads, int kvHeads, int headDim) {
+        int length = 197;
+        Shape shape = shape(heads, kvHeads, headDim, true);
+        Inputs in = Inputs.random(target, shape, packed(length), 23);
+        Outputs whole = forward(in);
+        int width = in.queryWidth();
+        for (int queries : new int[] {2, 3, 17}) {
+            int[] ends = {queries, 31 + queries, 63, 64, 65, 127, 129, 64 + queries, 197};
+            float[] q = new float[ends.length * queries * width];
+            float[] o = new float[q.length];
+            float[] lse = new float[ends.length * queries * heads];
+            for (int s = 0; s < ends.length; s++) {
+                int from = ends[s] - queries;
+                int at = s * queries;
+                System.arraycopy(in.q, from * width, q, at * width, queries * width);
+                System.arraycopy(whole.o, from * width, o, at * width, queries * width);
+                System.arraycopy(whole.lse, from * heads, lse, at * heads, queries * heads);
+            }
+            Outputs some = decode(in, new int[ends.length], ends, queries, q, null);
+            assertThat(some.o).isEqualTo(o);
+            assertThat(some.lse).isEqualTo(lse);
+        }
+    }
+
+    /// Groups of sequences of a decode step: see [Attention.Prefixes].
+    private record Groups(int[] start, int[] shared) {
+        int largest() {
+            int largest = 0;
+            for (int g = 0; g + 1 < start.length; g++) {
+                largest = Math.max(largest, start[g + 1] - start[g]);
+            }
+            return largest;
+        }
+
+        /// The first sequence of a sequence's group.
+        int first(int sequence) {
+            int first = 0;
+            for (int begin : start) {
+                first = begin <= sequence ? begin : first;
+            }
+            return first;
+        }
+    }
+
+    /// A cache that has the keys and values of some sequences in pages in no order; NaN is what no
+    /// sequence has.
+    private record Cache(float[] k, float[] v, int[] table, int width) {
+        static Cache of(Inputs in, int[] keyStart, int[] keyLength, @Nullable Groups groups) {
+            int page = Attention.PAGE;
+            int count = keyStart.length;
+            int width = 1 + Arrays.stream(keyLength).max().orElseThrow() / page;
+            int pages = 3;
+            for (int length : keyLength) {
+                pages += Math.ceilDiv(length, page);
+            }
+            int step = 7;
+            while (pages % step == 0) {
+                step += 4;
+            }
+            float[] k = new float[pages * page * in.keyWidth()];
+            float[] v = new float[k.length];
+            Arrays.fill(k, Float.NaN);
+            Arrays.fill(v, Float.NaN);
+            int[] table = new int[count * width];
+            Arrays.fill(table, Integer.MIN_VALUE);
+            int taken = 0;
+            for (int s = 0; s < count; s++) {
+                int first = groups == null ? s : groups.first(s);
+                int common = groups == null || first == s ? 0 : groups.shared[s];
+                for (int i = 0; i * page < keyLength[s]; i++) {
+                    if (i < common) {
+                        table[s * width + i] = table[first * width + i];
+                        continue;
+                    }
+                    int at = (int) ((5 + (long) step * taken++) % pages);
+                    table[s * width + i] = at;
+                    int elements = Math.min(page, keyLength[s] - i * page) * in.keyWidth();
+                    int from = (keyStart[s] + i * page) * in.keyWidth();
+                    System.arraycopy(in.k, from, k, at * page * in.keyWidth(), elements);
+                    System.arraycopy(in.v, from, v, at * page * in.keyWidth(), elements);
+                }
+            }
+            return new Cache(k, v, table, width);
+        }
+    }
+
+    private static Outputs decode(
+            Inputs in,
+            int[] keyStart,
+            int[] keyLength,
+            int queries,
+            float[] q,
+            @Nullable Groups groups) {
+        return decode(in, keyStart, keyLength, queries, q, groups, Attention::on);
+    }
+
+    private static Outputs decode(
+            Inputs in,
+            int[] keyStart,
+            int[] keyLength,
+            int queries,
+            float[] q,
+            @Nullable Groups groups,
+            Function<Device, Attention> on) {
+        Cache cache = Cache.of(in, keyStart, keyLength, groups);
+        int count = keyStart.length;
+        try (Buffers buffers = in.target.open()) {
+            DType dtype = in.target.dtype();
+            Span o = buffers.poison(dtype, q.length);
+            Span lse = buffers.poison(q.length / in.shape.headDim());
+            Attention.Pages pages =
+                    new Attention.Pages(
+                            count,
+                            queries,
+                            cache.width,
+                            buffers.of(cache.table),
+                            buffers.of(keyLength));
+            Attention.Prefixes prefixes = null;
+            if (groups != null) {
+                long state = Attention.stateElements(in.shape, count * queries);
+                prefixes =
+                        new Attention.Prefixes(
+                                groups.start.length - 1,
+                                groups.largest(),
+                                buffers.of(groups.start),
+                                buffers.of(groups.shared),
+                                buffers.poison(Math.toIntExact(state)));
+            }
+            on.apply(buffers.device())
+                    .decode(
+                            in.shape,
+                            pages,
+                            prefixes,
+                            buffers.of(dtype, q),
+                            buffers.of(dtype, cache.k),
+                            buffers.of(dtype, cache.v),
+                            o,
+                            lse);
+            return new Outputs(buffers.floats(o), buffers.floats(lse));
+        }
+    }
+
+    static Stream<Arguments> sharing() {
+        return over(
+                Arguments.of(2, 2, 128, 1),
+                Arguments.of(10, 2, 128, 1),
+                Arguments.of(14, 2, 64, 1),
+                Arguments.of(7, 1, 128, 2),
+                Arguments.of(2, 1, 33, 1),
+                Arguments.of(6, 2, 24, 3),
+                Arguments.of(20, 1, 16, 1));
+    }
+
+    /// Sequences of groups: the prompts of the group's first 130, 64 and 200 keys, and so on, and
+    /// what each has of its own. The prompt ends within a page, at the end of one, or before that
+    /// of the first.
+    private static Inputs grouped(
+            Target target, Shape shape, int queries, Groups groups, int[] length, float rise) {
+        int count = length.length;
+        int[] queryStart = new int[count];
+        int[] queryLength = new int[count];
+        int[] keyStart = new int[count];
+        Arrays.fill(queryLength, queries);
+        for (int s = 1; s < count; s++) {
+            queryStart[s] = s * queries;
+            keyStart[s] = keyStart[s - 1] + length[s - 1];
+        }
+        Sequences sequences = new Sequences(queryStart, queryLength, keyStart, length);
+        Inputs in = Inputs.random(target, shape, sequences, 121);
+        for (int s = 0; s < count; s++) {
+            int shared = groups.shared[s] * Attention.PAGE * in.keyWidth();
+            int from = keyStart[groups.first(s)] * in.keyWidth();
+            int to = keyStart[s] * in.keyWidth();
+            System.arraycopy(in.k, from, in.k, to, shared);
+            System.arraycopy(in.v, from, in.v, to, shared);
+            if (rise > 0) {
+                for (int i = 0; i < length[s] * in.keyWidth(); i++) {
+                    int key = i / in.keyWidth();
+                    float steep = key * 37 % 101 == 0 ? 2f : 0f;
+                    boolean copied = i < shared && groups.first(s) < s;
+                    if (!copied) {
+                        in.k[to + i] =
+                                Buffers.rounded(
+                                        target.dtype(), 0.3f * in.k[to + i] + rise * key + steep);
+                    }
+                }
+                System.arraycopy(in.k, from, in.k, to, shared);
+            }
+        }
+        if (rise > 0) {
+            for (int i = 0; i < in.q.length; i++) {
+                in.q[i] = Math.abs(in.q[i]);
+            }
+        }
+        return in;
+    }
+
+    private static final Groups GROUPS =
+            new Groups(
+                    new int[] {0, 3, 4, 4, 13, 15, 17},
+                    new int[] {2, 2, 2, 1, 5, 5, 5, 5, 5, 5, 5, 5, 5, 0, 0, 3, 3});
+
+    private static final int[] GROUPED_LENGTHS = {
+        131, 200, 140, 70, 333, 400, 331, 350, 323, 324, 384, 385, 360, 90, 17, 195, 256
+    };
+
+    @ParameterizedTest
+    @MethodSource("sharing")
+    void sharedPagesDoNotShow(Target target, int heads, int kvHeads, int headDim, int queries) {
+        Shape shape = shape(heads, kvHeads, headDim, true);
+        for (float rise : new float[] {0, 0.01f, 0.05f}) {
+            Inputs in = grouped(target, shape, queries, GROUPS, GROUPED_LENGTHS, rise);
+            Outputs whole = forward(in);
+            int[] start = in.sequences.keyStart();
+            Outputs plain = decode(in, start, GROUPED_LENGTHS, queries, in.q, null);
+            assertSameBits("plain lse", in.shape.heads(), 1, whole.lse, plain.lse);
+            assertSameBits("plain o", in.shape.heads(), headDim, whole.o, plain.o);
+            Outputs shared = decode(in, start, GROUPED_LENGTHS, queries, in.q, GROUPS);
+            assertSameBits("lse", in.shape.heads(), 1, whole.lse, shared.lse);
+            assertSameBits("o", in.shape.heads(), headDim, whole.o, shared.o);
+        }
+    }
+
+    /// More rows than a block has, and more pages than its ring holds.
+    @ParameterizedTest
+    @EnumSource
+    void manySequencesShareAPrompt(Target target) {
+        int count = 25;
+        int[] shared = new int[count];
+        int[] length = new int[count];
+        Arrays.fill(shared, 13);
+        Arrays.setAll(length, s -> 13 * Attention.PAGE + 1 + 7 * s);
+        Groups groups = new Groups(new int[] {0, count}, shared);
+        for (int headDim : new int[] {64, 128}) {
+            Shape shape = shape(6, 1, headDim, true);
+            Inputs in = grouped(target, shape, 1, groups, length, 0);
+            Outputs whole = forward(in);
+            Outputs outputs = decode(in, in.sequences.keyStart(), length, 1, in.q, groups);
+            assertSameBits("lse", in.shape.heads(), 1, whole.lse, outputs.lse);
+            assertSameBits("o", in.shape.heads(), headDim, whole.o, outputs.o);
+        }
+    }
+
+    /// Whether the walk over shared pages by wgmma leaves what the portable one leaves.
+    @ParameterizedTest
+    @ValueSource(ints = {64, 128})
+    void hopperAndPortableWalksOverSharedPagesAgree(int headDim) {
+        CudaDevice cuda = Target.sharedCuda();
+        assumeTrue(HopperAttention.runsOn(cuda), "not a Hopper GPU");
+        Shape shape = shape(10, 2, headDim, true);
+        for (float rise : new float[] {0, 0.002f, 0.01f, 0.05f}) {
+            Inputs in = grouped(Target.CUDA_BF16, shape, 1, GROUPS, GROUPED_LENGTHS, rise);
+            int[] start = in.sequences.keyStart();
+            Outputs portable =
+                    decode(
+                            in,
+                            start,
+                            GROUPED_LENGTHS,
+                            1,
+                            in.q,
+                            GROUPS,
+                            _ -> new CudaAttention(cuda, null));
+            for (int run = 0; run < 2; run++) {
+                Outputs hopper = decode(in, start, GROUPED_LENGTHS, 1, in.q, GROUPS);
+                assertSameBits("lse", in.shape.heads(), 1, portable.lse, hopper.lse);
+                assertSameBits("o", in.shape.heads(), headDim, portable.o, hopper.o);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aPageThatIsNotThereIsReported(Target target) {
+        Shape shape = shape(2, 1, 64, true);
+        Inputs in = Inputs.random(target, shape, packed(100), 27);
+        for (int wrong : new int[] {-1, 2, Integer.MAX_VALUE}) {
+            try (Operands operands = new Operands(in, 0)) {
+                Buffers buffers = operands.buffers;
+                Span cache = buffers.of(target.dtype(), new float[2 * Attention.PAGE * 64]);
+                Attention.Pages pages =
+                        new Attention.Pages(
+                                1,
+                                1,
+                                2,
+                                buffers.of(new int[] {1, wrong}),
+                                buffers.of(new int[] {100}));
+                assertThatThrownBy(
+                                () -> {
+                                    operands.attention.decode(
+                                            shape,
+                                            pages,
+                                            null,
+                                            operands.q,
+                                            cache,
+                                            cache,
+                                            operands.o,
+                                            operands.lse);
+                                    buffers.device().synchronize();
+                                })
+                        .isInstanceOf(IndexOutOfBoundsException.class);
+            }
         }
     }
 
@@ -361,34 +648,42 @@ class AttentionContractTest {
     void aRecordedDecodeFollowsThePositions(Target target) {
         Shape shape = shape(4, 2, 64, true);
         Inputs in = Inputs.random(target, shape, packed(150), 25);
-        int[] starts = {0, 100, 20};
-        int[] lengths = {70, 40, 130};
+        int[] starts = {0, 0, 20};
+        int[] lengths = {70, 65, 130};
+        Groups groups = new Groups(new int[] {0, 2, 3}, new int[] {1, 1, 0});
         float[] q = Arrays.copyOf(in.q, 3 * in.queryWidth());
-        Inputs step = new Inputs(target, shape, in.sequences, q, in.k, in.v, in.dO);
-        Outputs expected = decode(step, starts, lengths, q);
-        try (Operands operands = new Operands(step, 0)) {
-            Buffers buffers = operands.buffers;
-            Span start = buffers.of(new int[] {0, 0, 0});
-            Span length = buffers.of(new int[] {1, 1, 1});
+        Outputs expected = decode(in, starts, lengths, 1, q, groups);
+        Cache cache = Cache.of(in, starts, lengths, groups);
+        int[] before = {65, 65, 1};
+        try (Buffers buffers = target.open()) {
+            Attention attention = Attention.on(buffers.device());
+            DType dtype = target.dtype();
+            Span queries = buffers.of(dtype, q);
+            Span k = buffers.of(dtype, cache.k);
+            Span v = buffers.of(dtype, cache.v);
+            Span o = buffers.poison(dtype, q.length);
+            Span lse = buffers.poison(3 * 4);
+            Span length = buffers.of(before);
+            Attention.Pages pages =
+                    new Attention.Pages(3, 1, cache.width, buffers.of(cache.table), length);
+            int state = Math.toIntExact(Attention.stateElements(shape, 3));
+            Attention.Prefixes prefixes =
+                    new Attention.Prefixes(
+                            2,
+                            2,
+                            buffers.of(groups.start),
+                            buffers.of(groups.shared),
+                            buffers.poison(state));
             try (Replay replay =
                     buffers.device()
                             .record(() ->
-                                    operands.attention.decode(
-                                            shape,
-                                            3,
-                                            start,
-                                            length,
-                                            operands.q,
-                                            operands.k,
-                                            operands.v,
-                                            operands.o,
-                                            operands.lse))) {
+                                    attention.decode(
+                                            shape, pages, prefixes, queries, k, v, o, lse))) {
                 replay.run();
-                buffers.device().upload(MemorySegment.ofArray(starts), start.buffer(), 0);
                 buffers.device().upload(MemorySegment.ofArray(lengths), length.buffer(), 0);
                 replay.run();
-                assertThat(buffers.floats(operands.o)).isEqualTo(expected.o);
-                assertThat(buffers.floats(operands.lse)).isEqualTo(expected.lse);
+                assertThat(buffers.floats(o)).isEqualTo(expected.o);
+                assertThat(buffers.floats(lse)).isEqualTo(expected.lse);
             }
         }
     }

@@ -215,6 +215,180 @@ class GemmContractTest {
         }
     }
 
+    /// How the operands of a batch lie: densely, with gaps of any and of 16-byte size, one of them
+    /// shared, shared with rows that follow each other (which makes it one product), and one alone.
+    private static List<Gemm.Batch> batches(Shape shape) {
+        Gemm.Batch dense = Gemm.Batch.dense(3, shape);
+        long a = dense.strideA();
+        long b = dense.strideB();
+        long c = dense.strideC();
+        return List.of(
+                dense,
+                new Gemm.Batch(3, a + 3, b + 1, c + 5),
+                new Gemm.Batch(3, a / 8 * 8 + 16, b / 8 * 8 + 8, c / 8 * 8 + 24),
+                new Gemm.Batch(4, 0, b, c),
+                new Gemm.Batch(4, a, 0, c + 1),
+                new Gemm.Batch(4, a, 0, c),
+                Gemm.Batch.dense(1, shape),
+                Gemm.Batch.dense(0, shape));
+    }
+
+    /// A batch is compared with its products one by one, gaps included.
+    private static void compareBatch(
+            Buffers buffers,
+            Gemm gemm,
+            Gemm single,
+            DType dtype,
+            DType result,
+            Shape shape,
+            Gemm.Batch batch,
+            int offset,
+            boolean accumulate) {
+        int ofA = shape.m() * shape.k();
+        int ofB = shape.k() * shape.n();
+        int ofC = shape.m() * shape.n();
+        float[] old = normal(result, 5, batch.elements(batch.strideC(), ofC));
+        Span a = at(buffers, dtype, offset, normal(dtype, 3, batch.elements(batch.strideA(), ofA)));
+        Span b = at(buffers, dtype, offset, normal(dtype, 4, batch.elements(batch.strideB(), ofB)));
+        Span c = at(buffers, result, offset, old);
+        Span expected = at(buffers, result, offset, old);
+        Epilogue epilogue = accumulate ? Epilogue.ACCUMULATE : Epilogue.STORE;
+        gemm.multiplyBatch(shape, batch, a, b, c, epilogue);
+        for (int i = 0; i < batch.count(); i++) {
+            single.multiply(
+                    shape,
+                    a.slice(i * batch.strideA(), ofA),
+                    b.slice(i * batch.strideB(), ofB),
+                    expected.slice(i * batch.strideC(), ofC),
+                    epilogue);
+        }
+        assertSameBits(
+                buffers.floats(c),
+                buffers.floats(expected),
+                "%s of %s into %s from element %d, accumulate %s"
+                        .formatted(batch, shape, result, offset, accumulate));
+    }
+
+    private static float[] normal(DType dtype, long seed, long count) {
+        return Buffers.rounded(dtype, Buffers.normal(seed, Math.toIntExact(count), 1));
+    }
+
+    @ParameterizedTest
+    @MethodSource("targetsAndLayouts")
+    void batchesHaveTheBitsOfTheirProducts(Target target, Layout layout) {
+        for (int[] size :
+                new int[][] {
+                    {1, 1, 1},
+                    {2, 8, 0},
+                    {3, 17, 5},
+                    {16, 32, 64},
+                    {31, 129, 127},
+                    {65, 72, 136},
+                    {128, 136, 72}
+                }) {
+            Shape shape = new Shape(layout, size[0], size[1], size[2]);
+            for (Gemm.Batch batch : batches(shape)) {
+                try (Buffers buffers = target.open()) {
+                    Gemm gemm = Gemm.on(buffers.device());
+                    for (DType result : results(target)) {
+                        for (int which = 0; which < 4; which++) {
+                            compareBatch(
+                                    buffers,
+                                    gemm,
+                                    gemm,
+                                    target.dtype(),
+                                    result,
+                                    shape,
+                                    batch,
+                                    which / 2,
+                                    which % 2 == 1);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Products that fill a device are launched one by one on Hopper, smaller ones together.
+    @ParameterizedTest
+    @EnumSource(Layout.class)
+    void productsThatFillADeviceHaveTheSameBitsInABatch(Layout layout) {
+        try (Buffers buffers = Target.CUDA_BF16.open()) {
+            CudaDevice cuda = (CudaDevice) buffers.device();
+            Shape shape = new Shape(layout, 2048, 1152, 80);
+            for (DType result : List.of(DType.BF16, DType.F32)) {
+                for (int accumulate = 0; accumulate < 2; accumulate++) {
+                    compareBatch(
+                            buffers,
+                            new CudaGemm(cuda),
+                            new CudaGemm(cuda, null),
+                            DType.BF16,
+                            result,
+                            shape,
+                            Gemm.Batch.dense(2, shape),
+                            0,
+                            accumulate == 1);
+                }
+            }
+        }
+    }
+
+    /// More products than a grid is deep.
+    @ParameterizedTest
+    @EnumSource
+    void batchesMayBeLarge(Target target) {
+        int count = 70_001;
+        float[] a = normal(target.dtype(), 1, count);
+        float[] b = normal(target.dtype(), 2, count);
+        float[] expected = new float[count];
+        for (int i = 0; i < count; i++) {
+            expected[i] = a[i] * b[i];
+        }
+        try (Buffers buffers = target.open()) {
+            Shape shape = new Shape(Layout.NT, 1, 1, 1);
+            Span c = buffers.poison(DType.F32, count);
+            Gemm.on(buffers.device())
+                    .multiplyBatch(
+                            shape,
+                            Gemm.Batch.dense(count, shape),
+                            buffers.of(target.dtype(), a),
+                            buffers.of(target.dtype(), b),
+                            c,
+                            Epilogue.STORE);
+            assertSameBits(buffers.floats(c), expected, "products of one element");
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void wrongBatchesAreRefused(Target target) {
+        try (Buffers buffers = target.open()) {
+            Gemm gemm = Gemm.on(buffers.device());
+            Shape shape = new Shape(Layout.NN, 2, 3, 4);
+            Span a = buffers.poison(target.dtype(), 16);
+            Span b = buffers.poison(target.dtype(), 24);
+            Span c = buffers.poison(target.dtype(), 12);
+            Gemm.Batch dense = Gemm.Batch.dense(2, shape);
+            assertThatThrownBy(
+                            () -> gemm.multiplyBatch(shape, dense, a, b, c, new Epilogue.Bias(b)))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("a batch of products stores or accumulates and has no Bias");
+            assertThatThrownBy(() ->
+                            gemm.multiplyBatch(
+                                    shape, new Gemm.Batch(2, 8, 12, 5), a, b, c, Epilogue.STORE))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("the results of a batch overlap: 6 elements each, 5 apart");
+            assertThatThrownBy(() ->
+                            gemm.multiplyBatch(
+                                    shape, Gemm.Batch.dense(3, shape), a, b, c, Epilogue.STORE))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("a holds 16 elements, expected at least 24");
+            assertThatThrownBy(() -> new Gemm.Batch(2, 8, -1, 6))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("a batch of 2 products with strides 8, -1, 6");
+        }
+    }
+
     /// C's type and epilogues change nothing about the sum, so each result is a function of the sum
     /// that a plain product stores in F32.
     @ParameterizedTest
@@ -658,7 +832,7 @@ class GemmContractTest {
                 cuda,
                 new HopperGemm(
                         cuda,
-                        (what, fromC, plain, m, n) ->
+                        (what, fromC, plain, m, n, k) ->
                                 tile.supports(what, fromC, plain, m)
                                         ? tile
                                         : HopperTile.COLUMNS_128,

@@ -2,19 +2,29 @@ package dev.saccade.kernels.head;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.Device;
+import dev.saccade.engine.Replay;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.entropy.Entropy;
 import dev.saccade.kernels.gemm.Epilogue;
 import dev.saccade.kernels.gemm.Gemm;
+import dev.saccade.kernels.sampling.Philox;
+import dev.saccade.kernels.sampling.Sampling;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Target;
 import java.util.Arrays;
+import java.util.List;
 import java.util.SplittableRandom;
+import java.util.function.Function;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -104,6 +114,7 @@ class HeadContractTest {
         private final float[] lse;
         private final float[] maxProb;
         private final int[] argmax;
+        private final float[] mass;
 
         Forward(Buffers buffers, Entropy.Results results) {
             this.logProb = buffers.floats(results.logProb());
@@ -112,6 +123,7 @@ class HeadContractTest {
             this.maxProb = floats(buffers, results.maxProb());
             Span words = results.argmax();
             this.argmax = words == null ? new int[0] : buffers.ints(words);
+            this.mass = floats(buffers, results.mass());
         }
 
         private static float[] floats(Buffers buffers, @Nullable Span span) {
@@ -124,11 +136,13 @@ class HeadContractTest {
             assertThat(lse).isEqualTo(other.lse);
             assertThat(maxProb).isEqualTo(other.maxProb);
             assertThat(argmax).isEqualTo(other.argmax);
+            assertThat(mass).isEqualTo(other.mass);
         }
     }
 
     /// A batch's operands on a device.
     private record Operands(Buffers buffers, Head.Input input) {
+        /// Everything.
         Entropy.Results results() {
             int rows = input.rows();
             return new Entropy.Results(
@@ -137,8 +151,31 @@ class HeadContractTest {
                     buffers.poison(rows),
                     buffers.poison(rows),
                     buffers.poison(DType.I32, rows),
+                    set(),
+                    buffers.poison(rows));
+        }
+
+        /// Every third word.
+        Span set() {
+            byte[] members = new byte[input.vocab()];
+            for (int v = 0; v < members.length; v += 3) {
+                members[v] = 1;
+            }
+            return buffers.of(members);
+        }
+
+        /// What a draw is asked for: without the most probable word, which only stored logits give
+        /// beside it.
+        Entropy.Results drawResults(boolean watched) {
+            int rows = input.rows();
+            return new Entropy.Results(
+                    buffers.poison(rows),
+                    buffers.poison(rows),
+                    buffers.poison(rows),
+                    buffers.poison(rows),
                     null,
-                    null);
+                    watched ? set() : null,
+                    watched ? buffers.poison(rows) : null);
         }
 
         /// All logits, stored.
@@ -161,10 +198,14 @@ class HeadContractTest {
     }
 
     private static Forward fused(Batch batch, long scratchBytes) {
+        return fused(batch, scratchBytes, Head::on);
+    }
+
+    private static Forward fused(Batch batch, long scratchBytes, Function<Device, Head> head) {
         try (Buffers buffers = batch.target.open()) {
             Operands operands = batch.open(buffers, scratchBytes);
             Entropy.Results results = operands.results();
-            Head.on(buffers.device()).forward(operands.input, results);
+            head.apply(buffers.device()).forward(operands.input, results);
             return new Forward(buffers, results);
         }
     }
@@ -205,10 +246,19 @@ class HeadContractTest {
 
     private static Gradients fusedGradients(
             Batch batch, long scratchBytes, float @Nullable [] up, float @Nullable [] upEntropy) {
+        return fusedGradients(batch, scratchBytes, up, upEntropy, Head::on);
+    }
+
+    private static Gradients fusedGradients(
+            Batch batch,
+            long scratchBytes,
+            float @Nullable [] up,
+            float @Nullable [] upEntropy,
+            Function<Device, Head> implementation) {
         try (Buffers buffers = batch.target.open()) {
             Operands operands = batch.open(buffers, scratchBytes);
             Entropy.Results results = operands.results();
-            Head head = Head.on(buffers.device());
+            Head head = implementation.apply(buffers.device());
             head.forward(operands.input, results);
             Span dHidden = buffers.poison(batch.target.dtype(), batch.rows * batch.width);
             Span dWeight = old(batch, buffers);
@@ -312,6 +362,26 @@ class HeadContractTest {
         int rows = target.isCuda() ? 3001 : 301;
         Batch batch = Batch.random(target, rows, 64, 13_017, 1);
         fused(batch, PLENTY).equals(stored(batch));
+    }
+
+    /// What is asked for beside a result changes no bit of it.
+    @ParameterizedTest
+    @EnumSource
+    void aTrainingStepAsksForLess(Target target) {
+        for (int rows : target.isCuda() ? new int[] {20, 70, 2100} : new int[] {20}) {
+            Batch batch = Batch.random(target, rows, 64, 1301, 0.9f);
+            Forward all = fused(batch, PLENTY);
+            try (Buffers buffers = target.open()) {
+                Entropy.Results results =
+                        Entropy.Results.of(
+                                buffers.poison(rows), buffers.poison(rows), buffers.poison(rows));
+                Head.on(buffers.device()).forward(batch.open(buffers, PLENTY).input, results);
+                Forward less = new Forward(buffers, results);
+                assertThat(less.logProb).isEqualTo(all.logProb);
+                assertThat(less.entropy).isEqualTo(all.entropy);
+                assertThat(less.lse).isEqualTo(all.lse);
+            }
+        }
     }
 
     @ParameterizedTest
@@ -487,6 +557,378 @@ class HeadContractTest {
         int other = best < 1500 ? best + 1400 : best - 1400;
         System.arraycopy(batch.weight, best * 64, batch.weight, other * 64, 64);
         assertThat(fused(batch, PLENTY).argmax[0]).isEqualTo(Math.min(best, other));
+    }
+
+    // ---- drawing
+
+    /// How a batch is drawn from.
+    ///
+    /// @param withheld null: nothing besides the banned
+    /// @param forced null: nothing
+    private record Rule(
+            Sampling.Options options, byte @Nullable [] withheld, int @Nullable [] forced) {
+        static Rule of(Sampling.Options options) {
+            return new Rule(options, null, null);
+        }
+
+        boolean meddles() {
+            return forced != null;
+        }
+
+        /// With some words withheld, some forced and some watched.
+        Rule meddled(Batch batch) {
+            byte[] withheld = new byte[batch.vocab];
+            for (int v = 1; v < batch.vocab; v++) {
+                boolean no = batch.banned != null && batch.banned[v] != 0;
+                withheld[v] = (byte) (no || v % 5 == 1 ? 1 : 0);
+            }
+            if (batch.banned != null) {
+                withheld[0] = batch.banned[0];
+            }
+            int[] forced =
+                    IntStream.range(0, batch.rows)
+                            .map(row -> row % 3 == 0 ? 37 * row % batch.vocab : -1)
+                            .toArray();
+            return new Rule(options, withheld, forced);
+        }
+
+        Head.Draw open(Buffers buffers, int rows, int firstRow) {
+            long[] keys = new long[rows];
+            int[] positions = new int[rows];
+            for (int row = 0; row < rows; row++) {
+                keys[row] = Philox.key(7, 1, 0, firstRow + row, 0);
+                positions[row] = 3 * (firstRow + row) + 1;
+            }
+            return new Head.Draw(
+                    options,
+                    buffers.of(keys),
+                    buffers.of(positions),
+                    withheld == null ? null : buffers.of(withheld),
+                    forced == null ? null : buffers.of(forced));
+        }
+    }
+
+    /// What a draw gives: tokens, and the results of a forward pass over them.
+    private static final class Drawn {
+        private final int[] tokens;
+        private final Forward results;
+
+        Drawn(Buffers buffers, Span tokens, Entropy.Results results) {
+            this.tokens = buffers.ints(tokens);
+            this.results = new Forward(buffers, results);
+        }
+
+        void equals(Drawn other) {
+            assertThat(tokens).isEqualTo(other.tokens);
+            results.equals(other.results);
+        }
+    }
+
+    private static Drawn fusedDraw(Batch batch, Rule rule, long scratchBytes) {
+        return fusedDraw(batch, rule, scratchBytes, 0, Head::on);
+    }
+
+    private static Drawn fusedDraw(
+            Batch batch, Rule rule, long scratchBytes, int firstRow, Function<Device, Head> head) {
+        try (Buffers buffers = batch.target.open()) {
+            Operands operands = batch.open(buffers, scratchBytes);
+            Head.Input input = operands.input;
+            Entropy.Results results = operands.drawResults(rule.meddles());
+            head.apply(buffers.device())
+                    .sample(input, rule.open(buffers, batch.rows, firstRow), results);
+            return new Drawn(buffers, input.targets(), results);
+        }
+    }
+
+    private static Drawn storedDraw(Batch batch, Rule rule) {
+        try (Buffers buffers = batch.target.open()) {
+            Operands operands = batch.open(buffers, PLENTY);
+            Head.Input input = operands.input;
+            Head.Draw draw = rule.open(buffers, batch.rows, 0);
+            Entropy.Results results = operands.drawResults(rule.meddles());
+            Span logits = operands.logits();
+            Sampling sampling = Sampling.on(buffers.device());
+            sampling.sample(
+                    batch.rows,
+                    batch.vocab,
+                    rule.options,
+                    logits,
+                    draw.withheld() == null ? input.banned() : draw.withheld(),
+                    draw.keys(),
+                    draw.positions(),
+                    input.targets());
+            sampling.settle(batch.rows, batch.vocab, draw.forced(), null, input.targets());
+            Entropy.on(buffers.device())
+                    .forward(operands.rows(logits), input.targets(), input.banned(), results);
+            return new Drawn(buffers, input.targets(), results);
+        }
+    }
+
+    private static List<Sampling.Options> options(Batch batch) {
+        float temperature = batch.temperature;
+        return List.of(
+                new Sampling.Options(temperature, 0, 1),
+                new Sampling.Options(0, 0, 1),
+                new Sampling.Options(temperature, 20, 0.8f, 0.001f));
+    }
+
+    @ParameterizedTest
+    @MethodSource("sizes")
+    void drawsHaveTheBitsOfStoredLogits(
+            Target target, int rows, int width, int vocab, float temperature) {
+        Batch batch = Batch.random(target, rows, width, vocab, temperature);
+        for (Sampling.Options options : options(batch)) {
+            Rule rule = Rule.of(options);
+            fusedDraw(batch, rule, PLENTY).equals(storedDraw(batch, rule));
+            Rule meddled = rule.meddled(batch);
+            Drawn stored = storedDraw(batch, meddled);
+            fusedDraw(batch, meddled, PLENTY).equals(stored);
+            fusedDraw(batch, meddled, 0).equals(stored);
+        }
+    }
+
+    /// More blocks of words than a GPU has multiprocessors, for each number of rows of a kernel.
+    @ParameterizedTest
+    @EnumSource
+    void manyWordsAreDrawnFromAlike(Target target) {
+        for (int rows : target.isCuda() ? new int[] {1, 17, 64, 65, 300} : new int[] {3}) {
+            Batch batch = Batch.random(target, rows, 64, 50_021, 0.8f);
+            Rule rule = Rule.of(new Sampling.Options(0.8f, 0, 1));
+            fusedDraw(batch, rule, PLENTY).equals(storedDraw(batch, rule));
+            Rule meddled = rule.meddled(batch);
+            fusedDraw(batch, meddled, PLENTY).equals(storedDraw(batch, meddled));
+        }
+    }
+
+    /// The law that sampler and trainer agree: a forward pass over the drawn tokens gives the bits
+    /// that were kept with them, in a batch of another size.
+    @ParameterizedTest
+    @EnumSource
+    void aTrainerComputesWhatTheSamplerKept(Target target) {
+        Batch all = Batch.random(target, 200, 64, 3001, 0.9f);
+        Rule rule = Rule.of(new Sampling.Options(0.9f, 0, 1));
+        for (int[] part : new int[][] {{0, 200}, {3, 1}, {64, 40}, {100, 70}}) {
+            Batch batch = all.only(part[0], part[1]);
+            Drawn drawn = fusedDraw(batch, rule, PLENTY, part[0], Head::on);
+            System.arraycopy(drawn.tokens, 0, all.targets, part[0], part[1]);
+            Forward trained = fused(all, PLENTY);
+            int end = part[0] + part[1];
+            assertThat(drawn.results.logProb)
+                    .isEqualTo(Arrays.copyOfRange(trained.logProb, part[0], end));
+            assertThat(drawn.results.entropy)
+                    .isEqualTo(Arrays.copyOfRange(trained.entropy, part[0], end));
+            assertThat(drawn.results.lse).isEqualTo(Arrays.copyOfRange(trained.lse, part[0], end));
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aDrawDependsOnNothingElseInTheBatch(Target target) {
+        Batch batch = Batch.random(target, 150, 64, 2049, 1);
+        Rule rule = Rule.of(new Sampling.Options(1, 0, 1));
+        Drawn all = fusedDraw(batch, rule, PLENTY);
+        for (int[] part : new int[][] {{0, 1}, {149, 1}, {10, 64}, {50, 100}}) {
+            int end = part[0] + part[1];
+            Drawn own = fusedDraw(batch.only(part[0], part[1]), rule, PLENTY, part[0], Head::on);
+            assertThat(own.tokens).isEqualTo(Arrays.copyOfRange(all.tokens, part[0], end));
+            assertThat(own.results.logProb)
+                    .isEqualTo(Arrays.copyOfRange(all.results.logProb, part[0], end));
+            assertThat(own.results.entropy)
+                    .isEqualTo(Arrays.copyOfRange(all.results.entropy, part[0], end));
+        }
+    }
+
+    /// Logits of infinity and NaN, words that are equal, and a word that is all of a row's mass.
+    @ParameterizedTest
+    @EnumSource
+    void oddLogitsAreDrawnFromAlike(Target target) {
+        for (int rows : new int[] {20, 70}) {
+            Batch batch = Batch.random(target, rows, 64, 700, 1);
+            for (int word = 0; word < 700; word += 3) {
+                System.arraycopy(batch.weight, 0, batch.weight, word * 64, 64);
+            }
+            Arrays.fill(batch.weight, 300 * 64, 301 * 64, 0);
+            batch.weight[300 * 64] = 1000;
+            for (int kind = 0; kind < 3; kind++) {
+                if (kind == 1) {
+                    batch.weight[65 * 64 + 3] = Float.POSITIVE_INFINITY;
+                } else if (kind == 2) {
+                    batch.weight[299 * 64 + 1] = Float.NaN;
+                }
+                for (Sampling.Options options : options(batch)) {
+                    Rule rule = Rule.of(options);
+                    fusedDraw(batch, rule, PLENTY).equals(storedDraw(batch, rule));
+                }
+            }
+        }
+    }
+
+    /// A draw can be recorded and run again, with other hidden states and positions.
+    @ParameterizedTest
+    @EnumSource
+    void aDrawIsRecordedAndRunAgain(Target target) {
+        Batch batch = Batch.random(target, 9, 64, 1501, 0.7f);
+        Rule rule = Rule.of(new Sampling.Options(0.7f, 0, 1)).meddled(batch);
+        Drawn wanted = storedDraw(batch, rule);
+        try (Buffers buffers = target.open()) {
+            Operands operands = batch.open(buffers, PLENTY);
+            Head.Input input = operands.input;
+            Head.Draw draw = rule.open(buffers, batch.rows, 0);
+            Entropy.Results results = operands.drawResults(rule.meddles());
+            Head head = Head.on(buffers.device());
+            Span noTokens = buffers.poison(DType.I32, batch.rows);
+            try (Replay replay = buffers.device().record(() -> head.sample(input, draw, results))) {
+                for (int time = 0; time < 2; time++) {
+                    Span to = input.targets();
+                    buffers.device()
+                            .copy(
+                                    noTokens.buffer(),
+                                    noTokens.offset(),
+                                    to.buffer(),
+                                    to.offset(),
+                                    to.bytes());
+                    replay.run();
+                    new Drawn(buffers, to, results).equals(wanted);
+                }
+            }
+        }
+    }
+
+    private static void assertRefused(
+            Target target, Batch batch, Rule rule, Class<?> exception, String message) {
+        try (Buffers buffers = target.open()) {
+            Operands operands = batch.open(buffers, PLENTY);
+            Head.Input input = operands.input;
+            Head.Draw draw = rule.open(buffers, batch.rows, 0);
+            Head head = Head.on(buffers.device());
+            assertThatThrownBy(
+                            () -> {
+                                head.sample(input, draw, operands.drawResults(false));
+                                buffers.ints(input.targets());
+                            })
+                    .isInstanceOf(exception)
+                    .hasMessageContaining(message);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aRowWithoutAWordIsReported(Target target) {
+        for (int rows : new int[] {3, 70}) {
+            Batch batch = Batch.random(target, rows, 64, 900, 1);
+            byte[] withheld = new byte[900];
+            Arrays.fill(withheld, (byte) 1);
+            Rule rule = new Rule(new Sampling.Options(1, 0, 1), withheld, null);
+            assertRefused(
+                    target,
+                    batch,
+                    rule,
+                    target.isCuda()
+                            ? IndexOutOfBoundsException.class
+                            : IllegalArgumentException.class,
+                    "no allowed word");
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aForcedWordIsOfTheVocabulary(Target target) {
+        Batch batch = Batch.random(target, 3, 64, 900, 1);
+        Rule rule = new Rule(new Sampling.Options(1, 0, 1), null, new int[] {-1, 900, 5});
+        assertRefused(target, batch, rule, IndexOutOfBoundsException.class, "900");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aDrawHasOneTemperature(Target target) {
+        Batch batch = Batch.random(target, 3, 64, 900, 1);
+        Rule rule = Rule.of(new Sampling.Options(0.5f, 0, 1));
+        assertRefused(target, batch, rule, IllegalArgumentException.class, "temperature 0.5");
+    }
+
+    /// On Hopper, what 8192 rows of Qwen2's vocabulary take beside operands and results: forward
+    /// less than 64 MiB, and with a training step's scratch less than 0.75 GiB backward at a width
+    /// of 5120, whose sums of dHidden are counted in.
+    @Test
+    void memoryBesideOperandsIsBounded() {
+        assumeTrue(HopperHead.runsOn(Target.sharedCuda()), "no Hopper");
+        int rows = 8192;
+        int width = 64;
+        long scratch = 528L << 20;
+        Batch batch = Batch.random(Target.CUDA_BF16, rows, width, 151_674, 1);
+        try (Buffers buffers = Target.CUDA_BF16.openAlone()) {
+            CudaDevice cuda = (CudaDevice) buffers.device();
+            Operands operands = batch.open(buffers, scratch);
+            Entropy.Results results =
+                    Entropy.Results.of(
+                            buffers.poison(rows), buffers.poison(rows), buffers.poison(rows));
+            Span up = buffers.of(up(batch, 5));
+            Span dHidden = buffers.poison(DType.BF16, rows * width);
+            Span dWeight = buffers.poison(batch.vocab * width);
+            Head head = Head.on(cuda);
+            long before = cuda.memory().usedBytes();
+            head.forward(operands.input, results);
+            assertThat(cuda.memory().peakBytes() - before).isLessThan(64L << 20);
+            head.backward(
+                    operands.input,
+                    results.logProb(),
+                    present(results.entropy()),
+                    present(results.lse()),
+                    up,
+                    up,
+                    dHidden,
+                    dWeight);
+            long wider = (5120L - width) * Float.BYTES * rows;
+            assertThat(cuda.memory().peakBytes() - before + wider).isLessThan(768L << 20);
+        }
+    }
+
+    @Test
+    void chunksOfWordsFillRoundsOfClusters() {
+        int rounds = HopperHead.wordsAtOnce(8192, 151_674, 66, 528L << 20);
+        assertThat(rounds).isEqualTo(2 * 66 * 256);
+        assertThat(HopperHead.wordsAtOnce(8192, 151_674, 66, 256L << 20)).isEqualTo(16_384);
+        assertThat(HopperHead.wordsAtOnce(100, 1000, 66, 528L << 20)).isEqualTo(1000);
+        assertThat(HopperHead.wordsAtOnce(8192, 151_674, 66, 0)).isEqualTo(16);
+    }
+
+    private static Function<Device, Head> withClusters(int most) {
+        assumeTrue(HopperHead.runsOn(Target.sharedCuda()), "no Hopper");
+        return device -> new HopperHead((CudaDevice) device, ChunkedHead.of(device), most);
+    }
+
+    /// Words are turned away by what their row's earlier tiles had: many tiles to a block, at
+    /// temperatures that make rows peaked and flat.
+    @Test
+    void wordsTurnedAwayAreNotThoseDrawn() {
+        Function<Device, Head> two = withClusters(2);
+        for (int rows : new int[] {1, 64, 65, 300}) {
+            for (float temperature : new float[] {0.02f, 1, 20}) {
+                Batch batch = Batch.random(Target.CUDA_BF16, rows, 64, 20_011, temperature);
+                Rule rule = Rule.of(new Sampling.Options(temperature, 0, 1));
+                fusedDraw(batch, rule, PLENTY, 0, two).equals(storedDraw(batch, rule));
+                Rule meddled = rule.meddled(batch);
+                fusedDraw(batch, meddled, PLENTY, 0, two).equals(storedDraw(batch, meddled));
+            }
+        }
+    }
+
+    /// Small enough for compute-sanitizer's racecheck, and through every part of the kernels: one
+    /// block or cluster takes several tiles, the last of them in part, with both of its warpgroups.
+    @Test
+    void oneClusterTakesManyTiles() {
+        Function<Device, Head> one = withClusters(1);
+        for (int rows : new int[] {20, 130}) {
+            Batch batch = Batch.random(Target.CUDA_BF16, rows, 136, 1301, 0.9f);
+            fused(batch, PLENTY, one).equals(stored(batch));
+            Rule rule = Rule.of(new Sampling.Options(0.9f, 0, 1));
+            fusedDraw(batch, rule, PLENTY, 0, one).equals(storedDraw(batch, rule));
+            Rule meddled = rule.meddled(batch);
+            fusedDraw(batch, meddled, PLENTY, 0, one).equals(storedDraw(batch, meddled));
+        }
+        Batch batch = Batch.random(Target.CUDA_BF16, 130, 136, 1301, 0.9f);
+        float[] up = up(batch, 5);
+        fusedGradients(batch, 530L * 6 * 130, up, up, one).equals(storedGradients(batch, up, up));
     }
 
     @ParameterizedTest

@@ -204,6 +204,47 @@ class NormContractTest {
         }
     }
 
+    /// In one pass, with and without statistics, in place and not.
+    @ParameterizedTest
+    @MethodSource("sizes")
+    void bothInOnePassHaveTheBitsOfEach(Target target, boolean inPlace, int rows, int width) {
+        DType dtype = target.dtype();
+        int elements = rows * width;
+        Inputs first = Inputs.of(dtype, rows, width);
+        Inputs second =
+                new Inputs(
+                        Buffers.rounded(dtype, Buffers.normal(9, elements, 3)),
+                        Buffers.rounded(dtype, Buffers.normal(8, width, 1)),
+                        first.bias,
+                        first.dy);
+        for (int shift : new int[] {0, 1}) {
+            Results one = run(target, false, first, shift);
+            Results other = run(target, false, second, shift);
+            try (Buffers buffers = target.open()) {
+                Span x = Placed.of(buffers, dtype, shift, first.x);
+                Span secondX = Placed.of(buffers, dtype, shift, second.x);
+                Span y = inPlace ? x : Placed.poison(buffers, dtype, shift, elements);
+                Span secondY = inPlace ? secondX : Placed.poison(buffers, dtype, 0, elements);
+                Span rstd = Placed.poison(buffers, DType.F32, 1, rows);
+                Norm.on(buffers.device())
+                        .rmsNormBoth(
+                                rows,
+                                width,
+                                EPS,
+                                new Norm.Operands(
+                                        x, Placed.of(buffers, dtype, 0, first.weight), y, rstd),
+                                new Norm.Operands(
+                                        secondX,
+                                        Placed.of(buffers, dtype, shift, second.weight),
+                                        secondY,
+                                        null));
+                assertThat(buffers.floats(y)).isEqualTo(one.y);
+                assertThat(buffers.floats(secondY)).isEqualTo(other.y);
+                assertThat(Placed.floats(buffers, rstd)).isEqualTo(one.rstd);
+            }
+        }
+    }
+
     @ParameterizedTest
     @EnumSource
     void optionalResultsMayBeAbsent(Target target) {

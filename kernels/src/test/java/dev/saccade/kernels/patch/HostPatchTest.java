@@ -37,7 +37,15 @@ class HostPatchTest {
             try (Buffers buffers = new Buffers(workers)) {
                 Span patches = buffers.poison(pixels.length);
                 Patch.on(buffers.device())
-                        .unfold(tiles, channels, height, width, patch, buffers.of(pixels), patches);
+                        .unfold(
+                                tiles,
+                                channels,
+                                height,
+                                width,
+                                patch,
+                                channels * patch * patch,
+                                buffers.of(pixels),
+                                patches);
                 assertThat(buffers.floats(patches)).isEqualTo(expected);
             }
         }
@@ -95,8 +103,8 @@ class HostPatchTest {
     void imagesThatDoNotDivideAreRefused() {
         try (Buffers buffers = new Buffers(1)) {
             Span pixels = buffers.poison(30);
-            assertThatThrownBy(
-                            () -> Patch.on(buffers.device()).unfold(1, 1, 5, 6, 2, pixels, pixels))
+            assertThatThrownBy(() ->
+                            Patch.on(buffers.device()).unfold(1, 1, 5, 6, 2, 4, pixels, pixels))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("an image of 5 x 6 does not divide into patches of 2");
         }

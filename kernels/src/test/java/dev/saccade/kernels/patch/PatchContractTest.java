@@ -42,7 +42,22 @@ class PatchContractTest {
         int width = size[3];
         int patch = size[4];
         float[] pixels = Buffers.normal(1, tiles * channels * height * width, 1);
-        float[] expected = new float[pixels.length];
+        for (int pad : new int[] {0, 1, 20}) {
+            unfold(target, tiles, channels, height, width, patch, pixels, pad);
+        }
+    }
+
+    private static void unfold(
+            Target target,
+            int tiles,
+            int channels,
+            int height,
+            int width,
+            int patch,
+            float[] pixels,
+            int pad) {
+        int elements = channels * patch * patch;
+        float[] expected = new float[pixels.length / elements * (elements + pad)];
         int at = 0;
         for (int tile = 0; tile < tiles; tile++) {
             for (int row = 0; row < height / patch; row++) {
@@ -58,14 +73,59 @@ class PatchContractTest {
                             }
                         }
                     }
+                    at += pad;
                 }
             }
         }
         try (Buffers buffers = target.open()) {
-            Span patches = Placed.poison(buffers, target.dtype(), 1, pixels.length);
+            Span patches = Placed.poison(buffers, target.dtype(), 1, expected.length);
             Span from = Placed.of(buffers, DType.F32, 1, pixels);
-            Patch.on(buffers.device()).unfold(tiles, channels, height, width, patch, from, patches);
+            Patch.on(buffers.device())
+                    .unfold(tiles, channels, height, width, patch, elements + pad, from, patches);
             assertThat(Placed.floats(buffers, patches)).isEqualTo(expected);
+        }
+    }
+
+    static Stream<Arguments> matrices() {
+        return cases(
+                new int[][] {
+                    {1, 1, 1},
+                    {1, 1, 9},
+                    {3, 9, 1},
+                    {5, 20, 33},
+                    {5, 33, 20},
+                    {70, 588, 592},
+                    {70, 592, 588},
+                    {300, 300, 301},
+                    {3, 7, 0}
+                });
+    }
+
+    @ParameterizedTest
+    @MethodSource("matrices")
+    void fitsRowsToAnotherWidth(Target target, int[] size) {
+        int rows = size[0];
+        int fromWidth = size[1];
+        int toWidth = size[2];
+        DType dtype = target.dtype();
+        float[] values = Buffers.rounded(dtype, Buffers.normal(1, rows * fromWidth, 1));
+        float[] expected = new float[rows * toWidth];
+        for (int row = 0; row < rows; row++) {
+            int width = Math.min(fromWidth, toWidth);
+            System.arraycopy(values, row * fromWidth, expected, row * toWidth, width);
+        }
+        for (int shift : new int[] {0, 1}) {
+            try (Buffers buffers = target.open()) {
+                Span to = Placed.poison(buffers, dtype, shift, expected.length);
+                Patch.on(buffers.device())
+                        .fit(
+                                rows,
+                                fromWidth,
+                                toWidth,
+                                Placed.of(buffers, dtype, shift, values),
+                                to);
+                assertThat(Placed.floats(buffers, to)).isEqualTo(expected);
+            }
         }
     }
 
@@ -151,12 +211,21 @@ class PatchContractTest {
             Patch patch = Patch.on(buffers.device());
             Span pixels = buffers.of(new float[16]);
             Span patches = buffers.poison(target.dtype(), 16);
-            assertThatThrownBy(() -> patch.unfold(1, 1, 4, 4, 3, pixels, patches))
+            assertThatThrownBy(() -> patch.unfold(1, 1, 4, 4, 3, 9, pixels, patches))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("an image of 4 x 4 does not divide into patches of 3");
-            assertThatThrownBy(() -> patch.unfold(2, 1, 4, 4, 2, pixels, patches))
+            assertThatThrownBy(() -> patch.unfold(2, 1, 4, 4, 2, 4, pixels, patches))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("pixels holds 16 elements, expected at least 32");
+            assertThatThrownBy(() -> patch.unfold(1, 1, 4, 4, 2, 5, pixels, patches))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("patches holds 16 elements, expected at least 20");
+            assertThatThrownBy(() -> patch.unfold(1, 1, 4, 4, 2, 3, pixels, patches))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("patches of 1 x 2 x 2 do not fit into rows of 3");
+            assertThatThrownBy(() -> patch.fit(4, 4, 5, patches, patches))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("to holds 16 elements, expected at least 20");
         }
     }
 }

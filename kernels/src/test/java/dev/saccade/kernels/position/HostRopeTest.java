@@ -117,6 +117,36 @@ class HostRopeTest {
         }
     }
 
+    /// Every index is checked before anything is written.
+    @Test
+    void badRowsOfACacheAreRefused() {
+        try (Buffers buffers = new Buffers(1)) {
+            Rope rope = Rope.on(buffers.device());
+            Span table = buffers.poison(4 * 2);
+            rope.table(4, 2, THETA, table);
+            Span q = buffers.of(1f, 2f, 3f, 4f);
+            Span keys = buffers.of(new float[6]);
+            int[][] wrong = {{0, 4, 0, 1}, {1, 1, 0, 3}, {1, 1, -1, 0}, {1, 1, 2, 2}};
+            String[] messages = {
+                "positions[1] = 4 is not in [0, 4)",
+                "cache.places[1] = 3 is not in [0, 3)",
+                "cache.places[0] = -1 is not in [0, 3)",
+                "cache.places[1] = 2 repeats an earlier one"
+            };
+            for (int i = 0; i < wrong.length; i++) {
+                Span positions = buffers.of(wrong[i][0], wrong[i][1]);
+                Rope.Cache cache =
+                        new Rope.Cache(3, buffers.of(wrong[i][2], wrong[i][3]), keys, keys);
+                assertThatThrownBy(() ->
+                                rope.rotateIntoCache(2, 1, 1, 2, table, positions, q, q, q, cache))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessage(messages[i]);
+            }
+            assertThat(buffers.floats(q)).containsExactly(1f, 2f, 3f, 4f);
+            assertThat(buffers.floats(keys)).containsOnly(0f);
+        }
+    }
+
     @Test
     void wrongOperandsAreRefused() {
         try (Buffers buffers = new Buffers(1)) {

@@ -4,6 +4,8 @@ import dev.saccade.engine.Device;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Kernels;
 import dev.saccade.kernels.Span;
+import dev.saccade.kernels.entropy.Entropy;
+import dev.saccade.kernels.head.Head;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
@@ -74,58 +76,71 @@ final class Draws {
     /// @param keys I64 [rows], the random key of each row's request
     /// @param positions I32 [rows], which of the request's tokens this is
     void draw(Tape tape, VisionLanguageModel model, Tensor hidden, Span keys, Span positions) {
+        // What is kept is what the trainer computes: from the logits and bans of the model alone.
+        Entropy.Results kept =
+                new Entropy.Results(
+                        floats(1),
+                        floats(2),
+                        null,
+                        null,
+                        null,
+                        rules.watched() == null ? null : rules.watched().span(),
+                        rules.watched() == null ? null : floats(3));
+        if (seen == null) {
+            Head.Draw draw =
+                    new Head.Draw(
+                            rules.options().filters(),
+                            keys,
+                            positions,
+                            rules.banned() == model.bannedTokens() ? null : rules.banned().span(),
+                            forced == null ? null : forced.span());
+            model.draw(hidden, temperature(), draw, tokens(), kept);
+        } else {
+            drawPenalised(tape, model, hidden, keys, positions, seen, kept);
+        }
+    }
+
+    /// Greedy decoding reports the distribution as it is.
+    private float temperature() {
+        float temperature = rules.options().temperature();
+        return temperature == 0 ? 1 : temperature;
+    }
+
+    /// The penalty changes single logits of a row, which is what they are stored for.
+    private void drawPenalised(
+            Tape tape,
+            VisionLanguageModel model,
+            Tensor hidden,
+            Span keys,
+            Span positions,
+            Tensor seen,
+            Entropy.Results kept) {
         Kernels kernels = model.kernels();
         SamplingOptions options = rules.options();
         int vocab = model.config().text().vocabSize();
-        // Greedy decoding reports the distribution as it is.
-        float temperature = options.temperature() == 0 ? 1 : options.temperature();
         Span logits = model.logits(tape, hidden).span();
         Span tokens = tokens().span();
-        Span drawnFrom = logits;
-        if (seen != null) {
-            drawnFrom = tape.empty(DType.F32, rows, vocab).span();
-            kernels.sampling()
-                    .penalise(
-                            rows,
-                            vocab,
-                            options.repetitionPenalty(),
-                            logits,
-                            seen.span(),
-                            drawnFrom);
-        }
+        Span penalised = tape.empty(DType.F32, rows, vocab).span();
+        kernels.sampling()
+                .penalise(rows, vocab, options.repetitionPenalty(), logits, seen.span(), penalised);
         kernels.sampling()
                 .sample(
                         rows,
                         vocab,
                         options.filters(),
-                        drawnFrom,
+                        penalised,
                         rules.banned().span(),
                         keys,
                         positions,
                         tokens);
-        if (seen != null || forced != null) {
-            kernels.sampling()
-                    .settle(
-                            rows,
-                            vocab,
-                            forced == null ? null : forced.span(),
-                            seen == null ? null : seen.span(),
-                            tokens);
-        }
-        // What is kept is what the trainer computes: from the logits and bans of the model alone.
+        kernels.sampling()
+                .settle(rows, vocab, forced == null ? null : forced.span(), seen.span(), tokens);
         kernels.entropy()
                 .forward(
-                        rows,
-                        vocab,
-                        temperature,
-                        logits,
+                        Entropy.Rows.dense(rows, vocab, temperature(), logits),
                         tokens,
                         model.bannedTokens().span(),
-                        floats(1),
-                        floats(2),
-                        null,
-                        rules.watched() == null ? null : rules.watched().span(),
-                        rules.watched() == null ? null : floats(3));
+                        kept);
     }
 
     /// Brings what was drawn last to the host.

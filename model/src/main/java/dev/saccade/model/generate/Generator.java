@@ -2,8 +2,8 @@ package dev.saccade.model.generate;
 
 import dev.saccade.engine.InputException;
 import dev.saccade.kernels.DType;
+import dev.saccade.kernels.attention.Attention;
 import dev.saccade.model.LanguageConfig;
-import dev.saccade.model.Prompt;
 import dev.saccade.model.VisionLanguageModel;
 import dev.saccade.model.language.KvCache;
 import dev.saccade.tensor.Tape;
@@ -12,9 +12,10 @@ import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// Samples completions for many requests at once. Each distinct prompt object is prefilled once and
-/// its keys and values are copied for the requests that share it; then every step draws one token
-/// for each unfinished request, and finished ones leave the batch.
+/// Samples completions for many requests at once. Each distinct prompt object is prefilled once,
+/// and the requests that have it share its keys and values; then every step draws one token for
+/// each unfinished request, and finished ones leave the batch. Where it pays, a step reads what
+/// requests share once for all of them.
 ///
 /// A completion depends on the model, its prompt, its key, its guide and the options, and on
 /// nothing else: not on the other requests, their order or the number of workers. The
@@ -23,7 +24,7 @@ import org.jspecify.annotations.Nullable;
 /// choosing the tokens, and whatever tokens are watched.
 ///
 /// Requests are served in waves, in order. A wave takes as many requests as fit the memory bound,
-/// counting for each the keys and values of the wave's longest prompt plus
+/// counting the pages with the keys and values of each prompt once, for each request those of up to
 /// [SamplingOptions#maxNewTokens], two rows of logits, and another with a mark for each word where
 /// repetitions are penalised; at least one.
 public final class Generator {
@@ -32,6 +33,7 @@ public final class Generator {
 
     private final VisionLanguageModel model;
     private final long waveBytes;
+    private final long sharingBytes;
 
     /// A generator with waves of at most [#DEFAULT_WAVE_BYTES].
     public Generator(VisionLanguageModel model) {
@@ -40,8 +42,14 @@ public final class Generator {
 
     /// @param waveBytes the memory bound of a wave's keys, values and logits, in bytes
     public Generator(VisionLanguageModel model, long waveBytes) {
+        this(model, waveBytes, SharedPrompts.leastBytes(model.kernels().device()));
+    }
+
+    /// @param sharingBytes see [SharedPrompts]; it shows in no completion
+    Generator(VisionLanguageModel model, long waveBytes, long sharingBytes) {
         this.model = model;
         this.waveBytes = waveBytes;
+        this.sharingBytes = sharingBytes;
     }
 
     /// Samples one completion for each request.
@@ -105,20 +113,17 @@ public final class Generator {
         while (completions.size() < requests.size()) {
             int done = completions.size();
             long before = tokens;
-            List<Request> waveRequests = nextWave(requests, done, options);
-            int capacity = capacity(waveRequests, options);
+            CachePlan plan = nextWave(requests, done, options);
+            int count = plan.requests().size();
             @Nullable List<Guide> waveGuides =
-                    guides == null
-                            ? null
-                            : List.copyOf(guides.subList(done, done + waveRequests.size()));
+                    guides == null ? null : List.copyOf(guides.subList(done, done + count));
             try (KvCache cache =
                     new KvCache(
                             model.kernels().device(),
                             model.config().text(),
                             model.type().dtype(),
-                            waveRequests.size(),
-                            capacity)) {
-                Wave wave = new Wave(model, waveRequests, rules, waveGuides, cache);
+                            plan.pages())) {
+                Wave wave = new Wave(model, plan, rules, waveGuides, cache, sharingBytes);
                 wave.run((finished, _, drawn) ->
                         progress.update(done + finished, requests.size(), before + drawn));
                 completions.addAll(wave.completions());
@@ -128,37 +133,24 @@ public final class Generator {
         return completions;
     }
 
-    private List<Request> nextWave(List<Request> requests, int from, SamplingOptions options) {
+    private CachePlan nextWave(List<Request> requests, int from, SamplingOptions options) {
         LanguageConfig text = model.config().text();
-        long bytesPerToken = KvCache.bytesPerToken(text, model.type().dtype());
+        long bytesPerPage = KvCache.bytesPerPage(text, model.type().dtype());
         long bytesPerWord =
                 options.penalises() ? 3L * DType.F32.bytes() + 1 : 2L * DType.F32.bytes();
         long logitsBytes = bytesPerWord * text.vocabSize();
-        int longest = 0;
-        int to = from;
-        while (to < requests.size()) {
-            int length = requests.get(to).prompt().tokens().length;
-            int longestWith = Math.max(longest, length);
-            long slotRows = longestWith + (long) options.maxNewTokens();
-            long slots = to - from + 1L;
+        CachePlan plan = new CachePlan(options.maxNewTokens());
+        for (Request request : requests.subList(from, requests.size())) {
+            int count = plan.requests().size();
+            long pages = plan.pages() + (long) plan.pagesFor(request);
             boolean fits =
-                    slots * (slotRows * bytesPerToken + logitsBytes) <= waveBytes
-                            && slots * slotRows <= Integer.MAX_VALUE;
-            if (to > from && !fits) {
+                    pages * bytesPerPage + (count + 1L) * logitsBytes <= waveBytes
+                            && pages * Attention.PAGE <= Integer.MAX_VALUE;
+            if (count > 0 && !fits) {
                 break;
             }
-            longest = longestWith;
-            to++;
+            plan.add(request);
         }
-        return requests.subList(from, to);
-    }
-
-    private static int capacity(List<Request> wave, SamplingOptions options) {
-        int longest = 0;
-        for (Request request : wave) {
-            Prompt prompt = request.prompt();
-            longest = Math.max(longest, prompt.tokens().length);
-        }
-        return longest + options.maxNewTokens();
+        return plan;
     }
 }

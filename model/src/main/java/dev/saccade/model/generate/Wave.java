@@ -11,11 +11,13 @@ import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.IdentityHashMap;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/// The requests that are generated together; request i owns slot i of the cache.
+/// The requests that are generated together.
 final class Wave {
     /// Prompts are prefilled together up to this many tokens.
     private static final int PREFILL_TOKENS = 8192;
@@ -26,7 +28,9 @@ final class Wave {
     private final DrawRules rules;
     private final SamplingOptions options;
     private final @Nullable List<Guide> guides;
+    private final CachePlan plan;
     private final KvCache cache;
+    private final long sharingBytes;
     private final int[][] tokens;
     private final float[][] logProbs;
     private final float[][] entropies;
@@ -37,13 +41,17 @@ final class Wave {
     private long drawn;
     private int finished;
 
+    /// @param plan the requests, and where they lie in the cache
     /// @param guides of the requests; null where nobody guides them
+    /// @param sharingBytes see [SharedPrompts]
     Wave(
             VisionLanguageModel model,
-            List<Request> requests,
+            CachePlan plan,
             DrawRules rules,
             @Nullable List<Guide> guides,
-            KvCache cache) {
+            KvCache cache,
+            long sharingBytes) {
+        List<Request> requests = plan.requests();
         int count = requests.size();
         this.model = model;
         this.kernels = model.kernels();
@@ -51,7 +59,9 @@ final class Wave {
         this.rules = rules;
         this.options = rules.options();
         this.guides = guides;
+        this.plan = plan;
         this.cache = cache;
+        this.sharingBytes = sharingBytes;
         this.tokens = new int[count][16];
         this.logProbs = new float[count][16];
         this.entropies = new float[count][16];
@@ -81,7 +91,8 @@ final class Wave {
         DecodeStep.Row[] rows = new DecodeStep.Row[batch.length];
         Arrays.setAll(rows, i -> row(batch[i]));
         int[] active = batch;
-        try (DecodeStep step = new DecodeStep(model, rules, cache, rows, seen(batch))) {
+        try (DecodeStep step =
+                new DecodeStep(model, rules, cache, rows, seen(batch), sharingBytes)) {
             while (active.length > 0 && step.fits(active.length)) {
                 append(batch, step.run(forced(batch)));
                 progress.update(finished, requests.size(), drawn);
@@ -120,10 +131,14 @@ final class Wave {
     private DecodeStep.Row row(int request) {
         int drawnTokens = counts[request];
         Request asked = requests.get(request);
+        int position = asked.prompt().tokens().length + drawnTokens - 1;
         return new DecodeStep.Row(
                 tokens[request][drawnTokens - 1],
-                asked.prompt().tokens().length + drawnTokens - 1,
-                cache.row(request),
+                position,
+                plan.row(request, position),
+                plan.table(request),
+                plan.owner(request),
+                plan.sharedPages(request),
                 asked.key(),
                 drawnTokens);
     }
@@ -156,18 +171,14 @@ final class Wave {
     ///
     /// @return the requests that go on
     private int[] prefill(Progress progress) {
-        IdentityHashMap<Prompt, List<Integer>> requestsOf = new IdentityHashMap<>();
-        List<Prompt> prompts = new ArrayList<>();
+        // By the first request of each prompt.
+        Map<Integer, List<Integer>> requestsOf = new LinkedHashMap<>();
         for (int i = 0; i < requests.size(); i++) {
-            Prompt prompt = requests.get(i).prompt();
-            List<Integer> sharing = requestsOf.get(prompt);
-            if (sharing == null) {
-                sharing = new ArrayList<>();
-                requestsOf.put(prompt, sharing);
-                prompts.add(prompt);
-            }
-            sharing.add(i);
+            requestsOf.computeIfAbsent(plan.owner(i), _ -> new ArrayList<>()).add(i);
         }
+        List<List<Integer>> sharing = List.copyOf(requestsOf.values());
+        List<Prompt> prompts =
+                sharing.stream().map(some -> requests.get(some.getFirst()).prompt()).toList();
         int from = 0;
         while (from < prompts.size()) {
             int to = from + 1;
@@ -176,17 +187,23 @@ final class Wave {
                     && rows + prompts.get(to).tokens().length <= PREFILL_TOKENS) {
                 rows += prompts.get(to++).tokens().length;
             }
-            List<Prompt> chunk = prompts.subList(from, to);
-            prefill(chunk, chunk.stream().map(requestsOf::get).toList());
+            prefill(prompts.subList(from, to), sharing.subList(from, to));
             progress.update(finished, requests.size(), drawn);
             from = to;
         }
-        int[] all = new int[requests.size()];
-        Arrays.setAll(all, i -> i);
+        // Requests of a prompt side by side, so that they can share it; the longest first, as a
+        // decode step likes it.
+        int[] all =
+                sharing.stream()
+                        .sorted(
+                                Comparator.comparingInt(some ->
+                                        -requests.get(some.getFirst()).prompt().tokens().length))
+                        .flatMapToInt(some -> some.stream().mapToInt(Integer::intValue))
+                        .toArray();
         return unfinished(all);
     }
 
-    /// Prefills some prompts, each in the slot of the first request that shares it.
+    /// Prefills some prompts, each in the pages of the first request that shares it.
     private void prefill(List<Prompt> prompts, List<List<Integer>> sharing) {
         List<int[]> nothing = prompts.stream().map(_ -> new int[0]).toList();
         PackedBatch batch = PackedBatch.pack(model.config(), prompts, nothing);
@@ -198,7 +215,7 @@ final class Wave {
         List<Integer> lastRows = new ArrayList<>();
         for (int p = 0; p < count; p++) {
             length[p] = prompts.get(p).tokens().length;
-            keyStart[p] = cache.row(sharing.get(p).getFirst());
+            keyStart[p] = KvCache.row(plan.firstPage(sharing.get(p).getFirst()));
             for (int request : sharing.get(p)) {
                 active.add(request);
                 lastRows.add(start[p] + length[p] - 1);
@@ -213,11 +230,8 @@ final class Wave {
                             visual,
                             new Attention.Sequences(start, length, keyStart, length),
                             cache);
-            for (int p = 0; p < count; p++) {
-                List<Integer> slots = sharing.get(p);
-                for (int slot : slots.subList(1, slots.size())) {
-                    cache.copy(slots.getFirst(), slot, length[p]);
-                }
+            for (int request : active) {
+                plan.copyPartialPage(cache, request);
             }
             int[] rows = lastRows.stream().mapToInt(Integer::intValue).toArray();
             Tensor last = tape.takeRows(hidden, tape.upload(rows, rows.length));

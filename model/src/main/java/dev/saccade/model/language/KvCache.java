@@ -4,34 +4,32 @@ import dev.saccade.engine.Device;
 import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
+import dev.saccade.kernels.attention.Attention;
 import dev.saccade.model.LanguageConfig;
 import java.util.ArrayList;
 import java.util.List;
 
-/// The keys (after the rotary embedding) and values that decoding attends to. Each layer has room
-/// for `slots` sequences of `capacity` tokens; row `slot * capacity + position` belongs to the
-/// token at `position` of the slot's sequence. Which slot a sequence uses and how long it is, the
-/// caller says with each [LanguageModel#forward].
+/// The keys (after the rotary embedding) and values that decoding attends to, in pages of
+/// [Attention#PAGE] tokens: row `PAGE * page + i` of each layer's keys and values belongs to token
+/// i of a page. Which pages a sequence has, and which of them it shares with others, the caller
+/// says with each [LanguageModel#forward] and [LanguageModel#decode].
 public final class KvCache implements AutoCloseable {
     private final Device device;
     private final DType dtype;
-    private final int slots;
-    private final int capacity;
+    private final int pages;
     private final int width;
     private final List<DeviceBuffer> keys = new ArrayList<>();
     private final List<DeviceBuffer> values = new ArrayList<>();
 
     /// @param dtype of keys and values: the model's
-    /// @param slots how many sequences it holds
-    /// @param capacity the most tokens of a sequence
-    public KvCache(Device device, LanguageConfig config, DType dtype, int slots, int capacity) {
-        Math.multiplyExact(slots, capacity); // rows are numbered with ints
+    /// @param pages how many it holds
+    public KvCache(Device device, LanguageConfig config, DType dtype, int pages) {
+        Math.multiplyExact(pages, Attention.PAGE); // rows are numbered with ints
         this.device = device;
         this.dtype = dtype;
-        this.slots = slots;
-        this.capacity = capacity;
+        this.pages = pages;
         this.width = config.keyValueWidth();
-        long bytes = (long) slots * rowBytes() * capacity;
+        long bytes = rows() * rowBytes();
         try {
             for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
                 keys.add(device.allocate(bytes));
@@ -43,19 +41,30 @@ public final class KvCache implements AutoCloseable {
         }
     }
 
+    /// How many pages hold so many tokens.
+    public static int pagesOf(int tokens) {
+        return Math.ceilDiv(tokens, Attention.PAGE);
+    }
+
+    /// The memory of one page in all layers.
+    public static long bytesPerPage(LanguageConfig config, DType dtype) {
+        return Attention.PAGE * bytesPerToken(config, dtype);
+    }
+
     /// The memory of one token in all layers.
     public static long bytesPerToken(LanguageConfig config, DType dtype) {
         return 2L * config.numHiddenLayers() * config.keyValueWidth() * dtype.bytes();
     }
 
-    /// The first row of a slot: the `keyStart` of its sequence.
-    public int row(int slot) {
-        return slot * capacity;
+    /// The first row of a page. A sequence whose pages follow each other has its keys from there
+    /// on.
+    public static int row(int page) {
+        return page * Attention.PAGE;
     }
 
     /// Rows of each layer's keys, and of its values.
     int rows() {
-        return slots * capacity;
+        return pages * Attention.PAGE;
     }
 
     Span keys(int layer) {
@@ -66,14 +75,14 @@ public final class KvCache implements AutoCloseable {
         return Span.of(values.get(layer), dtype);
     }
 
-    /// Copies the first `length` tokens of one slot to another, in every layer.
-    public void copy(int fromSlot, int toSlot, int length) {
-        if (length > capacity) {
+    /// Copies the first `length` tokens of one page to another, in every layer.
+    public void copy(int fromPage, int toPage, int length) {
+        if (length > Attention.PAGE) {
             throw new IndexOutOfBoundsException(
-                    "%d tokens of a slot of %d".formatted(length, capacity));
+                    "%d tokens of a page of %d".formatted(length, Attention.PAGE));
         }
-        long from = row(fromSlot) * rowBytes();
-        long to = row(toSlot) * rowBytes();
+        long from = row(fromPage) * rowBytes();
+        long to = row(toPage) * rowBytes();
         long bytes = length * rowBytes();
         for (int layer = 0; layer < keys.size(); layer++) {
             device.copy(keys.get(layer), from, keys.get(layer), to, bytes);

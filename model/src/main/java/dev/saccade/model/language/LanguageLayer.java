@@ -4,9 +4,8 @@ import static dev.saccade.model.ParameterSpecification.vector;
 import static dev.saccade.model.ParameterSpecification.weight;
 
 import dev.saccade.kernels.DType;
-import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention;
-import dev.saccade.kernels.embedding.Embedding;
+import dev.saccade.kernels.position.Rope;
 import dev.saccade.model.LanguageConfig;
 import dev.saccade.model.ParameterSpecification;
 import dev.saccade.tensor.Parameter;
@@ -21,7 +20,6 @@ import org.jspecify.annotations.Nullable;
 /// One layer of the decoder.
 final class LanguageLayer {
     private final float eps;
-    private final int headDim;
     private final Parameter inputNorm;
     private final Parameter queryWeight;
     private final Parameter keyWeight;
@@ -48,7 +46,6 @@ final class LanguageLayer {
     LanguageLayer(LanguageConfig config, String prefix, Function<String, Parameter> parameters) {
         String attention = prefix + "self_attn.";
         this.eps = config.rmsNormEps();
-        this.headDim = config.headDim();
         this.inputNorm = parameters.apply(prefix + "input_layernorm.weight");
         this.queryWeight = parameters.apply(attention + "q_proj.weight");
         this.keyWeight = parameters.apply(attention + "k_proj.weight");
@@ -90,18 +87,8 @@ final class LanguageLayer {
 
     Tensor forward(Tape tape, Tensor x, Context context) {
         Tensor normed = tape.rmsNorm(x, inputNorm, eps);
-        Tensor queries =
-                tape.ropeInPlace(
-                        tape.linear(normed, queryWeight, queryBias),
-                        context.rope(),
-                        context.positions(),
-                        headDim);
-        Tensor keys =
-                tape.ropeInPlace(
-                        tape.linear(normed, keyWeight, keyBias),
-                        context.rope(),
-                        context.positions(),
-                        headDim);
+        Tensor queries = tape.linear(normed, queryWeight, queryBias);
+        Tensor keys = tape.linear(normed, keyWeight, keyBias);
         Tensor values = tape.linear(normed, valueWeight, valueBias);
         // In a frozen layer nothing but its input gradient is computed, which needs no layer's
         // input.
@@ -116,13 +103,19 @@ final class LanguageLayer {
         return result;
     }
 
+    /// Attention of the queries to the keys, which get their rotary positions here.
     private static Tensor attend(
             Tape tape, Tensor queries, Tensor keys, Tensor values, Context context) {
         return switch (context.keySource()) {
             case KeySource.Packed(Attention.Sequences sequences) ->
-                    tape.attention(queries, keys, values, context.attention(), sequences);
+                    tape.attention(
+                            rotated(tape, queries, context),
+                            rotated(tape, keys, context),
+                            values,
+                            context.attention(),
+                            sequences);
             case KeySource.Cached(KvCache cache, Tensor rows, Attention.Sequences sequences) -> {
-                append(tape, keys, values, context.layer(), cache, rows);
+                append(tape, queries, keys, values, context, cache, rows);
                 Result result = Result.of(tape, queries, context);
                 tape.kernels()
                         .attention()
@@ -137,15 +130,14 @@ final class LanguageLayer {
                 yield result.mixed();
             }
             case KeySource.Decoded(KvCache cache, DecodeInputs inputs) -> {
-                append(tape, keys, values, context.layer(), cache, inputs.cacheRows());
+                append(tape, queries, keys, values, context, cache, inputs.cacheRows());
                 Result result = Result.of(tape, queries, context);
                 tape.kernels()
                         .attention()
                         .decode(
                                 context.attention(),
-                                queries.rows(),
-                                inputs.keyStart().span(),
-                                inputs.keyLength().span(),
+                                inputs.pages(),
+                                inputs.prefixes(),
                                 queries.span(),
                                 cache.keys(context.layer()),
                                 cache.values(context.layer()),
@@ -165,14 +157,37 @@ final class LanguageLayer {
         }
     }
 
-    /// Writes new keys and values into a layer of the cache.
+    private static Tensor rotated(Tape tape, Tensor x, Context context) {
+        return tape.ropeInPlace(
+                x, context.rope(), context.positions(), context.attention().headDim());
+    }
+
+    /// Rotates the queries and writes new keys, rotated, and values into a layer of the cache. The
+    /// bits are those of [#rotated].
     private static void append(
-            Tape tape, Tensor keys, Tensor values, int layer, KvCache cache, Tensor cacheRows) {
-        int rows = keys.rows();
-        int width = keys.width();
-        Embedding embedding = tape.kernels().embedding();
-        Span at = cacheRows.span();
-        embedding.scatter(rows, width, cache.rows(), at, keys.span(), cache.keys(layer));
-        embedding.scatter(rows, width, cache.rows(), at, values.span(), cache.values(layer));
+            Tape tape,
+            Tensor queries,
+            Tensor keys,
+            Tensor values,
+            Context context,
+            KvCache cache,
+            Tensor cacheRows) {
+        tape.kernels()
+                .rope()
+                .rotateIntoCache(
+                        queries.rows(),
+                        context.attention().heads(),
+                        context.attention().kvHeads(),
+                        context.attention().headDim(),
+                        context.rope().span(),
+                        context.positions().span(),
+                        queries.span(),
+                        keys.span(),
+                        values.span(),
+                        new Rope.Cache(
+                                cache.rows(),
+                                cacheRows.span(),
+                                cache.keys(context.layer()),
+                                cache.values(context.layer())));
     }
 }

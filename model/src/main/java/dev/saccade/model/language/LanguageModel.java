@@ -42,13 +42,7 @@ public final class LanguageModel implements AutoCloseable {
     public LanguageModel(
             LanguageConfig config, Kernels kernels, Function<String, Parameter> parameters) {
         this.config = config;
-        this.attention =
-                new Attention.Shape(
-                        config.numAttentionHeads(),
-                        config.numKeyValueHeads(),
-                        config.headDim(),
-                        true,
-                        (float) (1 / Math.sqrt(config.headDim())));
+        this.attention = attention(config);
         this.embedTokens = parameters.apply(PREFIX + "embed_tokens.weight");
         for (int i = 0; i < config.numHiddenLayers(); i++) {
             layers.add(
@@ -69,6 +63,16 @@ public final class LanguageModel implements AutoCloseable {
                         config.maxPositionEmbeddings(),
                         config.headDim(),
                         config.ropeBase());
+    }
+
+    /// The extents of each layer's attention.
+    public static Attention.Shape attention(LanguageConfig config) {
+        return new Attention.Shape(
+                config.numAttentionHeads(),
+                config.numKeyValueHeads(),
+                config.headDim(),
+                true,
+                (float) (1 / Math.sqrt(config.headDim())));
     }
 
     /// The decoder's parameters in checkpoint order, the head last.
@@ -109,9 +113,9 @@ public final class LanguageModel implements AutoCloseable {
     /// @param embeddings [T, hiddenSize], the sequences' new tokens one behind the other
     /// @param positions I32 [T], each token's position in its sequence
     /// @param sequences where the tokens lie. Without a cache: packed self-attention. With one: the
-    ///   queries are the rows of `embeddings`, the keys are the cache's rows, `keyStart` being a
-    ///   slot's first row and `keyLength` counting the new tokens, which are appended before the
-    ///   attention
+    ///   queries are the rows of `embeddings`, the keys are the cache's rows, `keyStart` being the
+    ///   first row of pages that follow each other and `keyLength` counting the new tokens, which
+    ///   are appended before the attention
     /// @param cache null, or the cache; then nothing is recorded
     /// @return [T, hiddenSize]
     public Tensor forward(

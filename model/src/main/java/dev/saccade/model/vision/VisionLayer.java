@@ -112,8 +112,9 @@ final class VisionLayer {
         Tensor keys = key.forward(tape, normed);
         Tensor values = value.forward(tape, normed);
         if (queryNorm != null && keyNorm != null) {
-            queries = tape.rmsNorm(queries, queryNorm, QK_NORM_EPS);
-            keys = tape.rmsNorm(keys, keyNorm, QK_NORM_EPS);
+            Tape.Both normalised = tape.rmsNormBoth(queries, queryNorm, keys, keyNorm, QK_NORM_EPS);
+            queries = normalised.first();
+            keys = normalised.second();
         }
         Tensor mixed = tape.attention(queries, keys, values, attention, sequences);
         Tensor attended = tape.linearResidual(mixed, outputWeight, outputBias, attentionScale, x);

@@ -20,6 +20,7 @@ import dev.saccade.tensor.Tape;
 import dev.saccade.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Random;
@@ -133,6 +134,42 @@ class GeneratorTest {
                     together);
             assertSame(
                     new Generator(model, 1).generate(requests, options, Progress.NONE), together);
+        }
+    }
+
+    /// Prompts of several pages of the cache, at whose end and within which they end, sampled a few
+    /// times each: whether requests read them together or each alone, or in other waves.
+    @ParameterizedTest
+    @EnumSource
+    void aSharedPromptDoesNotShow(NormType variant) {
+        VisionLanguageConfig config = SmallModels.config(variant);
+        SamplingOptions options = new SamplingOptions(1, 0, 1, 70, STOPS);
+        Random random = new Random(32);
+        int[] lengths = {128, 131, 20, 64, 150};
+        int[] samples = {4, 5, 3, 2, 1};
+        List<Request> requests = new ArrayList<>();
+        for (int p = 0; p < lengths.length; p++) {
+            Prompt prompt = SmallModels.prompt(config, lengths[p], 0, random);
+            assertThat(prompt.tokens()).hasSize(lengths[p]);
+            for (int i = 0; i < samples[p]; i++) {
+                requests.add(new Request(prompt, 100L * p + i));
+            }
+        }
+        // Requests of a prompt need not come one after the other.
+        Collections.shuffle(requests, random);
+        try (VisionLanguageModel model = model(config, 36)) {
+            long wave = Generator.DEFAULT_WAVE_BYTES;
+            List<Completion> together =
+                    new Generator(model, wave, 0).generate(requests, options, Progress.NONE);
+            assertTrainerAgrees(model, requests, together, 1);
+            assertSame(
+                    new Generator(model, wave, Long.MAX_VALUE)
+                            .generate(requests, options, Progress.NONE),
+                    together);
+            long fewPages = 9L * KvCache.bytesPerPage(config.text(), model.type().dtype());
+            assertSame(
+                    new Generator(model, fewPages, 0).generate(requests, options, Progress.NONE),
+                    together);
         }
     }
 

@@ -78,8 +78,26 @@ final class EvalCommand implements Callable<Integer> {
             names = "--critical",
             split = ",",
             paramLabel = "WORD",
-            description = "The critical words (default: Wait,Alternatively,Hmm).")
+            description =
+                    "The critical words (default: Wait,Alternatively,Hmm); long-list stands for"
+                            + " the seventeen of the NoWait paper.")
     List<String> critical = new ArrayList<>();
+
+    @Option(
+            names = "--threshold",
+            defaultValue = "" + EntropyRecipe.DEFAULT_THRESHOLD,
+            paramLabel = "NATS",
+            description = "Count tokens above this entropy (default: ${DEFAULT-VALUE}).")
+    double threshold;
+
+    @Option(
+            names = "--critical-mass",
+            defaultValue = "" + EntropyRecipe.DEFAULT_CRITICAL_MASS,
+            paramLabel = "P",
+            description =
+                    "A critical token was possible where one was more probable than this (default:"
+                            + " ${DEFAULT-VALUE}).")
+    double criticalMass;
 
     @Option(
             names = "--seed",
@@ -97,12 +115,16 @@ final class EvalCommand implements Callable<Integer> {
                 || samples < 1
                 || rows < 0
                 || maxNewTokens < 1
+                || !(threshold >= 0)
+                || !(criticalMass >= 0 && criticalMass <= 1)
+                || critical.stream().anyMatch(String::isBlank)
                 || checkpoint.maxTiles < 1) {
             throw new InputException(
                     "eval",
                     "an option is out of range",
                     "--temperature is above 0; --samples, --max-new-tokens and --max-tiles are"
-                            + " at least 1; --rows at least 0");
+                            + " at least 1; --rows and --threshold at least 0; --critical-mass 0 to 1;"
+                            + " --critical has no empty word");
         }
         DataSet set = DataSet.read(data);
         EvaluationRecipe how =
@@ -117,7 +139,13 @@ final class EvalCommand implements Callable<Integer> {
                         256,
                         0);
         EntropyRecipe entropy =
-                EntropyRecipe.of(critical.isEmpty() ? CriticalTokens.DEFAULT_WORDS : critical);
+                new EntropyRecipe(
+                        critical.isEmpty()
+                                ? CriticalTokens.DEFAULT_WORDS
+                                : EntropyRecipe.words(critical),
+                        threshold,
+                        criticalMass,
+                        EntropyRecipe.DEFAULT_HISTOGRAM_EDGES);
         try (Device device = common.open(null);
                 VisionLanguageModel model =
                         VisionLanguageModel.load(
@@ -145,12 +173,12 @@ final class EvalCommand implements Callable<Integer> {
                                     model.config().text().maxPositionEmbeddings(),
                                     seed)
                             .evaluate(true);
-            print(evaluation);
+            print(evaluation, entropy);
         }
         return 0;
     }
 
-    private void print(Evaluation evaluation) {
+    private void print(Evaluation evaluation, EntropyRecipe entropy) {
         PrintStream out = System.out;
         if (json) {
             Map<String, Object> facts = new LinkedHashMap<>();
@@ -158,7 +186,10 @@ final class EvalCommand implements Callable<Integer> {
             facts.put("greedy_accuracy", evaluation.greedyAccuracy());
             facts.put("metrics", evaluation.metrics());
             facts.put("histograms", evaluation.histograms());
-            facts.put("histogram_edges", EntropyRecipe.DEFAULT_HISTOGRAM_EDGES);
+            facts.put("histogram_edges", entropy.histogramEdges());
+            facts.put("critical_words", entropy.criticalWords());
+            facts.put("threshold", entropy.threshold());
+            facts.put("critical_mass", entropy.criticalMass());
             out.println(JsonMapper.builder().build().writeValueAsString(facts));
             return;
         }
@@ -172,11 +203,6 @@ final class EvalCommand implements Callable<Integer> {
                                 source,
                                 accuracy,
                                 evaluation.greedyAccuracy().getOrDefault(source, Double.NaN)));
-        out.printf(
-                Locale.ROOT,
-                "entropy %.3f nats; critical tokens %.3f nats, in %.1f %% of the answers%n",
-                evaluation.meanEntropy(),
-                evaluation.criticalEntropy(),
-                100 * evaluation.criticalShare());
+        EntropyTable.lines(evaluation, entropy).forEach(out::println);
     }
 }

@@ -4,20 +4,23 @@ import dev.saccade.engine.InputException;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Instant;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/// Writes scalars as an event file that TensorBoard reads.
+/// Writes scalars and histograms as an event file that TensorBoard reads.
 ///
 /// The file is a sequence of records ([TensorFlowRecord]), each an `Event` message of TensorBoard's
 /// `event.proto`: first the file version, then one event for each step with a `Summary` value for
-/// each scalar. A resumed run gets a file of its own, which begins with the notice that what
-/// earlier files say about its first and later steps is void.
+/// each scalar and histogram. A resumed run gets a file of its own, which begins with the notice
+/// that what earlier files say about its first and later steps is void.
 public final class TensorBoardWriter implements AutoCloseable {
     /// The folder of the event files in a run's folder.
     public static final String FOLDER_NAME = "tensorboard";
@@ -36,6 +39,14 @@ public final class TensorBoardWriter implements AutoCloseable {
     private static final int SUMMARY_VALUE = 1;
     private static final int VALUE_TAG = 1;
     private static final int VALUE_SIMPLE_VALUE = 2;
+    private static final int VALUE_HISTOGRAM = 5;
+    private static final int HISTOGRAM_MIN = 1;
+    private static final int HISTOGRAM_MAX = 2;
+    private static final int HISTOGRAM_NUMBER = 3;
+    private static final int HISTOGRAM_SUM = 4;
+    private static final int HISTOGRAM_SUM_OF_SQUARES = 5;
+    private static final int HISTOGRAM_LIMITS = 6;
+    private static final int HISTOGRAM_COUNTS = 7;
 
     private final Path file;
     private final OutputStream out;
@@ -105,12 +116,42 @@ public final class TensorBoardWriter implements AutoCloseable {
     /// @param step the step over the whole run
     /// @param scalars by tag; a `/` in a tag groups the charts
     public void scalars(long step, Map<String, Double> scalars) {
+        write(step, scalars, Map.of(), List.of());
+    }
+
+    /// Writes scalars and histograms of a step. What is not finite and a histogram without a count
+    /// are left out.
+    ///
+    /// TensorBoard draws a histogram from where its bins lie and what is in them, so the bins
+    /// behind the last that holds something are not written. A bin without an end is drawn as wide
+    /// as the one before it. The format also has the values' sum and sum of squares, which no bin
+    /// knows: they are those of the bins' middles, and TensorBoard shows neither.
+    ///
+    /// @param step the step over the whole run
+    /// @param scalars by tag; a `/` in a tag groups the charts
+    /// @param histograms counts by tag: number `i` is of the values from edge `i` to below the
+    ///   next, the last without an end
+    /// @param edges where the bins begin, ascending
+    public void write(
+            long step,
+            Map<String, Double> scalars,
+            Map<String, long[]> histograms,
+            List<Double> edges) {
         ProtocolBuffer summary = new ProtocolBuffer();
         scalars.forEach((tag, value) -> {
             if (Double.isFinite(value)) {
                 ProtocolBuffer entry = new ProtocolBuffer();
                 entry.bytes(VALUE_TAG, utf8(tag));
                 entry.float32(VALUE_SIMPLE_VALUE, (float) (double) value);
+                summary.bytes(SUMMARY_VALUE, entry.toBytes());
+            }
+        });
+        histograms.forEach((tag, counts) -> {
+            byte[] histogram = histogram(tag, counts, edges);
+            if (histogram.length > 0) {
+                ProtocolBuffer entry = new ProtocolBuffer();
+                entry.bytes(VALUE_TAG, utf8(tag));
+                entry.bytes(VALUE_HISTOGRAM, histogram);
                 summary.bytes(SUMMARY_VALUE, entry.toBytes());
             }
         });
@@ -122,6 +163,61 @@ public final class TensorBoardWriter implements AutoCloseable {
         } catch (IOException e) {
             throw notWritable(file, e);
         }
+    }
+
+    /// A `HistogramProto`; no bytes where nothing was counted.
+    private static byte[] histogram(String tag, long[] counts, List<Double> edges) {
+        if (counts.length != edges.size()) {
+            throw new IllegalArgumentException(
+                    "%s: %d counts, %d edges".formatted(tag, counts.length, edges.size()));
+        }
+        int first = 0;
+        int end = counts.length;
+        while (end > 0 && counts[end - 1] == 0) {
+            end--;
+        }
+        while (first < end && counts[first] == 0) {
+            first++;
+        }
+        if (first == end) {
+            return new byte[0];
+        }
+        double[] limits = new double[end - first];
+        double[] kept = new double[end - first];
+        double number = 0;
+        double sum = 0;
+        double squares = 0;
+        for (int bin = first; bin < end; bin++) {
+            double begin = edges.get(bin);
+            double limit =
+                    bin + 1 < edges.size()
+                            ? edges.get(bin + 1)
+                            : begin + (bin == 0 ? 1 : begin - edges.get(bin - 1));
+            double middle = (begin + limit) / 2;
+            limits[bin - first] = limit;
+            kept[bin - first] = counts[bin];
+            number += counts[bin];
+            sum += counts[bin] * middle;
+            squares += counts[bin] * middle * middle;
+        }
+        return new ProtocolBuffer()
+                .float64(HISTOGRAM_MIN, edges.get(first))
+                .float64(HISTOGRAM_MAX, limits[limits.length - 1])
+                .float64(HISTOGRAM_NUMBER, number)
+                .float64(HISTOGRAM_SUM, sum)
+                .float64(HISTOGRAM_SUM_OF_SQUARES, squares)
+                .bytes(HISTOGRAM_LIMITS, packed(limits))
+                .bytes(HISTOGRAM_COUNTS, packed(kept))
+                .toBytes();
+    }
+
+    private static byte[] packed(double[] values) {
+        ByteBuffer bytes =
+                ByteBuffer.allocate(values.length * Double.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        for (double value : values) {
+            bytes.putDouble(value);
+        }
+        return bytes.array();
     }
 
     private ProtocolBuffer event(long step) {

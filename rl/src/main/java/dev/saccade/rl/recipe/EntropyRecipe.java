@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /// Which tokens count as critical, and how entropies are counted.
 ///
@@ -30,6 +31,9 @@ public record EntropyRecipe(
     public static final List<Double> DEFAULT_HISTOGRAM_EDGES =
             List.of(0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 6.8, 8.0, 10.0);
 
+    /// Written among the words, it stands for all of [CriticalTokens#LONG_LIST].
+    public static final String LONG_LIST = "long-list";
+
     private static final double MOST_NATS = 100;
     private static final int MOST_BINS = 1000;
 
@@ -43,8 +47,19 @@ public record EntropyRecipe(
                 criticalWords, DEFAULT_THRESHOLD, DEFAULT_CRITICAL_MASS, DEFAULT_HISTOGRAM_EDGES);
     }
 
+    /// The words that a list means: each once, and those of the longer list for [#LONG_LIST].
+    public static List<String> words(List<String> written) {
+        return written.stream()
+                .flatMap(word ->
+                        word.equals(LONG_LIST)
+                                ? CriticalTokens.LONG_LIST.stream()
+                                : Stream.of(word))
+                .distinct()
+                .toList();
+    }
+
     static EntropyRecipe bind(RecipeSection entropy) {
-        List<String> words = entropy.texts("critical_words", CriticalTokens.DEFAULT_WORDS);
+        List<String> words = words(entropy.texts("critical_words", CriticalTokens.DEFAULT_WORDS));
         if (words.isEmpty() || words.stream().anyMatch(String::isBlank)) {
             throw entropy.wrong("critical_words", "without a word", "name at least one word");
         }

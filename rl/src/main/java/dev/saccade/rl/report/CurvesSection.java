@@ -129,6 +129,7 @@ final class CurvesSection {
                                         "held-out rows", 2, "entropy/critical_possible/share")),
                         true,
                         SHARE),
+                aboveThreshold(),
                 new LineChart(
                         "length",
                         "Response length, tokens",
@@ -166,6 +167,31 @@ final class CurvesSection {
                         List.of(trained("whole step", 1, "perf/throughput")),
                         true,
                         NUMBER));
+    }
+
+    /// The share of uncertain tokens, which may rise while the mean entropy falls (Skywork-R1V3
+    /// report, section 6.5). Where no token ever was one there is nothing to see.
+    private LineChart aboveThreshold() {
+        List<LineChart.Series> series =
+                List.of(
+                        trained("in training", 1, "entropy/above_threshold/share"),
+                        evaluatedTrained("held-out rows", 2, "entropy/above_threshold/share"),
+                        evaluatedTrained(
+                                "held-out critical tokens",
+                                3,
+                                "entropy/critical/above_threshold/share"));
+        boolean any =
+                series.stream()
+                        .flatMap(one -> one.points().stream())
+                        .anyMatch(point -> point.value() > 0);
+        double threshold = data.config().path("entropy").path("threshold").asDouble(Double.NaN);
+        return new LineChart(
+                "above-threshold",
+                "Tokens above %s nats".formatted(Numbers.significant(threshold)),
+                "",
+                any ? series : List.of(),
+                true,
+                Numbers::percent);
     }
 
     private LineChart.Series trained(String label, int color, String metric) {

@@ -52,19 +52,12 @@ record HistogramChart(List<Double> edges, List<Row> rows, String note) {
         for (JsonNode edge : data.config().path("entropy").path("histogram_edges")) {
             edges.add(edge.asDouble(Double.NaN));
         }
-        List<MetricLine> counted =
-                data.lines().stream()
-                        .filter(line -> line.evaluation() && !line.histograms().isEmpty())
-                        .toList();
-        List<StageSpan> stages = data.reinforcement();
-        MetricLine after = last(counted, stages.isEmpty() ? Long.MAX_VALUE : stages.getLast().to());
+        MeasuredEvaluations measured =
+                MeasuredEvaluations.of(data, line -> !line.histograms().isEmpty());
+        @Nullable MetricLine after = measured.after();
+        @Nullable MetricLine before = measured.before();
         if (after == null) {
             return new HistogramChart(edges, List.of(), "");
-        }
-        @Nullable MetricLine before =
-                stages.isEmpty() ? null : last(counted, stages.getFirst().from());
-        if (before == null || before.step() >= after.step()) {
-            before = null;
         }
         List<Row> rows = new ArrayList<>();
         addRow(rows, "all tokens", 1, "entropy/histogram", edges, before, after);
@@ -85,13 +78,6 @@ record HistogramChart(List<Double> edges, List<Row> rows, String note) {
                         ? note + "."
                         : "%s; the lines are step %s, before RL."
                                 .formatted(note, Numbers.whole(before.step())));
-    }
-
-    private static @Nullable MetricLine last(List<MetricLine> lines, long upTo) {
-        return lines.stream()
-                .filter(line -> line.step() <= upTo)
-                .reduce((_, second) -> second)
-                .orElse(null);
     }
 
     private static void addRow(

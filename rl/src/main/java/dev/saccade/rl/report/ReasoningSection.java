@@ -243,13 +243,17 @@ final class ReasoningSection {
     }
 
     private static String describe(Response.Token token) {
-        return "“%s” · entropy %s nats · log p %s (%s)%s"
+        return "“%s” · entropy %s nats · log p %s (%s)%s%s"
                 .formatted(
                         token.text(),
                         Numbers.fixed(token.entropy(), 2),
                         Numbers.fixed(token.logProb(), 2),
                         Numbers.percent(Math.exp(token.logProb())),
-                        token.critical() ? " · critical token" : "");
+                        token.critical() ? " · critical token" : "",
+                        token.mass() > 0
+                                ? " · a critical one was drawn with "
+                                        + Numbers.percent(token.mass())
+                                : "");
     }
 
     private static String facts(Response response) {

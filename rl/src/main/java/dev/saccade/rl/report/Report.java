@@ -53,6 +53,7 @@ public final class Report {
         section(body, "stages", "Stages", new StagesSection(data).draw());
         section(body, "results", "Accuracy", results);
         section(body, "reasoning", "Reasoning, token by token", new ReasoningSection(data).draw());
+        section(body, "critical", "Critical tokens", new CriticalSection(data).draw());
         section(body, "checkpoints", "Checkpoint selection", new CheckpointsSection(data).draw());
         section(body, "training", "Training curves", training);
         section(body, "run", "The run", new RunSection(data).draw());

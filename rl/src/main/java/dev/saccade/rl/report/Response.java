@@ -35,7 +35,8 @@ record Response(
     /// @param entropy of the distribution it was sampled from, in nats
     /// @param logProb its log-probability
     /// @param critical whether it opens a turn of reasoning
-    record Token(String text, double entropy, double logProb, boolean critical) {}
+    /// @param mass the probability that one was drawn that does; 0 where it is not known
+    record Token(String text, double entropy, double logProb, boolean critical, double mass) {}
 
     boolean hasCritical() {
         return tokens.stream().anyMatch(Token::critical);

@@ -246,7 +246,8 @@ final class RunReader {
                             token.path("t").asString(""),
                             token.path("h").asDouble(Double.NaN),
                             token.path("lp").asDouble(Double.NaN),
-                            token.path("c").asBoolean(false)));
+                            token.path("c").asBoolean(false),
+                            token.path("m").asDouble(0)));
         }
         return new Response(
                 node.path("step").asLong(0),

@@ -12,26 +12,30 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// A run's metrics: lines in metrics.jsonl and scalars for TensorBoard. How many lines there are
+/// A run's metrics: lines in metrics.jsonl, and the same for TensorBoard. How many lines there are
 /// belongs to a run's state, so that a run goes on behind exactly those that its checkpoint knew.
 final class RunMetrics implements AutoCloseable {
     private static final JsonMapper JSON = JsonMapper.builder().build();
 
     private final MetricsLog log;
     private final TensorBoardWriter board;
+    private final List<Double> histogramEdges;
     private final double earlierSeconds;
     private final long startNanos = System.nanoTime();
     private final Map<String, Double> stageSeconds;
     private long lines;
 
-    private RunMetrics(MetricsLog log, TensorBoardWriter board, Earlier earlier) {
+    private RunMetrics(
+            MetricsLog log, TensorBoardWriter board, List<Double> histogramEdges, Earlier earlier) {
         this.log = log;
         this.board = board;
+        this.histogramEdges = histogramEdges;
         this.lines = earlier.lines();
         this.earlierSeconds = earlier.lastTime();
         this.stageSeconds = earlier.stageSeconds();
@@ -40,13 +44,18 @@ final class RunMetrics implements AutoCloseable {
     /// Opens a run's metrics behind a line.
     ///
     /// @param state where the run stands; later lines are taken away
-    static RunMetrics open(RunDirectory directory, RunState state) {
+    /// @param histogramEdges where the bins of all histograms begin
+    static RunMetrics open(RunDirectory directory, RunState state, List<Double> histogramEdges) {
         Path file = directory.metrics();
         Earlier earlier = keep(file, state.metricsLines());
         MetricsLog log = MetricsLog.open(directory.folder(), state.step());
         try {
             long first = state.step() == 0 ? 0 : state.step() + 1;
-            return new RunMetrics(log, TensorBoardWriter.open(directory.folder(), first), earlier);
+            return new RunMetrics(
+                    log,
+                    TensorBoardWriter.open(directory.folder(), first),
+                    histogramEdges,
+                    earlier);
         } catch (RuntimeException e) {
             log.close();
             throw e;
@@ -121,7 +130,7 @@ final class RunMetrics implements AutoCloseable {
         return lines;
     }
 
-    /// Writes a training step's metrics. Histograms go to metrics.jsonl alone.
+    /// Writes a training step's metrics.
     void training(
             long step,
             String stage,
@@ -129,7 +138,7 @@ final class RunMetrics implements AutoCloseable {
             Map<String, Double> values,
             Map<String, long[]> histograms) {
         log.training(step, stage, stageStep, seconds(), values, histograms);
-        board.scalars(step, values);
+        board.write(step, values, histograms, histogramEdges);
         addSeconds(stageSeconds, stage, values.getOrDefault("timing_s/step", 0.0));
         lines++;
     }
@@ -144,13 +153,17 @@ final class RunMetrics implements AutoCloseable {
             Map<String, long[]> histograms) {
         log.evaluation(step, stage, stageStep, seconds(), values, histograms);
         Map<String, Double> scalars = new LinkedHashMap<>();
-        values.forEach((name, value) -> {
-            boolean own = name.startsWith("val") || name.startsWith("test-");
-            scalars.put(own ? name : "val/" + name, value);
-        });
-        board.scalars(step, scalars);
+        values.forEach((name, value) -> scalars.put(nameInEvaluations(name), value));
+        Map<String, long[]> counts = new LinkedHashMap<>();
+        histograms.forEach((name, value) -> counts.put(nameInEvaluations(name), value));
+        board.write(step, scalars, counts, histogramEdges);
         addSeconds(stageSeconds, stage, values.getOrDefault("timing_s/testing", 0.0));
         lines++;
+    }
+
+    private static String nameInEvaluations(String name) {
+        boolean own = name.startsWith("val") || name.startsWith("test-");
+        return own ? name : "val/" + name;
     }
 
     private double seconds() {

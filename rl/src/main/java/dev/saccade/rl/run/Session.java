@@ -101,7 +101,7 @@ final class Session implements AutoCloseable {
                         new RuleReward(recipe.reward().accuracy()),
                         recipe.reward().deadline(),
                         recipe.reward().threads());
-        this.metrics = RunMetrics.open(directory, state);
+        this.metrics = RunMetrics.open(directory, state, recipe.entropy().histogramEdges());
     }
 
     /// The weights and the place that a session goes on from.

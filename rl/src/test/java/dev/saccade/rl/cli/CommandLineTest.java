@@ -416,6 +416,34 @@ final class CommandLineTest {
                                         temporary.resolve("data/eval.jsonl").toString())
                                 .succeeds());
         assertThat(evaluated.path("accuracy").propertyNames()).contains("all", "third", "other");
+        assertThat(evaluated.path("threshold").asDouble()).isEqualTo(6.8);
+        assertThat(evaluated.path("critical_words")).hasSize(3);
+        assertThat(evaluated.path("metrics").path("entropy/third/mean").asDouble()).isPositive();
+        String table =
+                Captured.run(
+                                "eval",
+                                "--max-new-tokens",
+                                "4",
+                                "--critical",
+                                "long-list,Actually",
+                                "--threshold",
+                                "1",
+                                "--critical-mass",
+                                "0",
+                                "-c",
+                                checkpoint.toString(),
+                                "-d",
+                                temporary.resolve("data/eval.jsonl").toString())
+                        .succeeds();
+        assertThat(table).contains("Ah, Any, Actually; possible: more probable than 0.0");
+        List<String> rows = table.lines().filter(line -> !line.isEmpty()).toList();
+        assertThat(rows.subList(rows.size() - 5, rows.size()))
+                .extracting(line -> line.substring(0, 16).strip())
+                .containsExactly("all", "other", "third", "right answers", "wrong answers");
+        assertThat(rows.get(rows.size() - 6)).contains(">1,%", "answers,%", "mass");
+        assertThat(rows.subList(rows.size() - 6, rows.size()))
+                .extracting(String::length)
+                .containsOnly(16 + 10 * 10);
         String generated =
                 Captured.run(
                                 "generate",

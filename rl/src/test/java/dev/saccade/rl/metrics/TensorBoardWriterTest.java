@@ -37,6 +37,32 @@ final class TensorBoardWriterTest {
         @Nullable String fileVersion;
         long sessionStatus;
         final Map<String, Float> scalars = new LinkedHashMap<>();
+        final Map<String, Histogram> histograms = new LinkedHashMap<>();
+    }
+
+    /// A histogram as the file has it: the five numbers about its values, then its bins.
+    private record Histogram(List<Double> numbers, List<Double> limits, List<Double> counts) {
+        static Histogram read(ByteBuffer in) {
+            List<Double> numbers = new ArrayList<>();
+            for (int field = 1; field <= 5; field++) {
+                assertThat(varint(in)).isEqualTo(field << 3 | 1);
+                numbers.add(in.getDouble());
+            }
+            assertThat(varint(in)).isEqualTo(6 << 3 | 2);
+            List<Double> limits = doubles(part(in));
+            assertThat(varint(in)).isEqualTo(7 << 3 | 2);
+            List<Double> counts = doubles(part(in));
+            assertThat(in.hasRemaining()).isFalse();
+            return new Histogram(numbers, limits, counts);
+        }
+
+        private static List<Double> doubles(ByteBuffer in) {
+            List<Double> values = new ArrayList<>();
+            while (in.hasRemaining()) {
+                values.add(in.getDouble());
+            }
+            return values;
+        }
     }
 
     /// CRC-32C bit by bit, from its polynomial.
@@ -109,8 +135,13 @@ final class TensorBoardWriterTest {
                         ByteBuffer value = part(summary);
                         assertThat(varint(value)).isEqualTo(1 << 3 | 2);
                         String tag = text(value);
-                        assertThat(varint(value)).isEqualTo(2 << 3 | 5);
-                        event.scalars.put(tag, value.getFloat());
+                        long kind = varint(value);
+                        if (kind == (5 << 3 | 2)) {
+                            event.histograms.put(tag, Histogram.read(part(value)));
+                        } else {
+                            assertThat(kind).isEqualTo(2 << 3 | 5);
+                            event.scalars.put(tag, value.getFloat());
+                        }
                         assertThat(value.hasRemaining()).isFalse();
                     }
                 }
@@ -184,6 +215,35 @@ final class TensorBoardWriterTest {
         }
         assertThat(events.getLast().step).isEqualTo(1L << 40);
         assertThat(events.getLast().scalars).containsExactly(Map.entry("x", 1f));
+    }
+
+    @Test
+    void histogramsComeBack() throws IOException {
+        Map<String, long[]> histograms = new LinkedHashMap<>();
+        histograms.put("narrow", new long[] {3, 1, 0, 0});
+        histograms.put("wide", new long[] {0, 0, 0, 5});
+        histograms.put("nothing", new long[4]);
+        List<Double> edges = List.of(0.0, 0.5, 1.0, 3.0);
+        try (TensorBoardWriter writer = TensorBoardWriter.open(run, 0, CLOCK)) {
+            writer.write(7, Map.of("x", 1.0), histograms, edges);
+            assertThatThrownBy(() -> writer.write(8, Map.of(), Map.of("h", new long[3]), edges))
+                    .hasMessage("h: 3 counts, 4 edges");
+        }
+        Event event = events(files().getFirst()).getLast();
+        assertThat(event.step).isEqualTo(7);
+        assertThat(event.scalars).containsExactly(Map.entry("x", 1f));
+        assertThat(event.histograms)
+                .containsOnlyKeys("narrow", "wide")
+                .containsEntry(
+                        "narrow",
+                        new Histogram(
+                                List.of(0.0, 1.0, 4.0, 3 * 0.25 + 0.75, 3 * 0.0625 + 0.5625),
+                                List.of(0.5, 1.0),
+                                List.of(3.0, 1.0)))
+                .containsEntry(
+                        "wide",
+                        new Histogram(
+                                List.of(3.0, 5.0, 5.0, 20.0, 80.0), List.of(5.0), List.of(5.0)));
     }
 
     @Test

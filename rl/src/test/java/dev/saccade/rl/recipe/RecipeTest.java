@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.saccade.engine.HostDevice;
 import dev.saccade.engine.InputException;
 import dev.saccade.model.ComputeType;
+import dev.saccade.model.chat.CriticalTokens;
 import dev.saccade.rl.loss.LossAggregation;
 import dev.saccade.tensor.ParameterGroup;
 import java.io.IOException;
@@ -69,6 +70,14 @@ final class RecipeTest {
                 .isEqualTo(
                         new EntropyRecipe(List.of("But", "Now"), 3, 0.2, List.of(0.0, 0.5, 6.0)));
         assertThat(parse(own.toYaml()).entropy()).isEqualTo(own.entropy());
+        Recipe longer = parse(SMALL, "entropy.critical_words=[long-list, Actually, But]");
+        assertThat(longer.entropy().criticalWords())
+                .hasSize(CriticalTokens.LONG_LIST.size() + 1)
+                .containsAll(CriticalTokens.LONG_LIST)
+                .endsWith("Actually");
+        assertThat(parse(longer.toYaml()).entropy()).isEqualTo(longer.entropy());
+        assertThat(parse(SMALL, "entropy.critical_words=long-list").entropy().criticalWords())
+                .isEqualTo(CriticalTokens.LONG_LIST);
         assertThat(fault(SMALL, "entropy.critical_mass=2")).contains("entropy.critical_mass");
         for (String edges : List.of("[]", "[1, 2]", "[0, 2, 2]", "[0, 2, 1]")) {
             assertThat(fault(SMALL, "entropy.histogram_edges=" + edges))

@@ -24,7 +24,7 @@ final class ReportPartsTest {
                 1,
                 correct,
                 true,
-                List.of(new Response.Token("Wait", 0.5, -0.1, critical)));
+                List.of(new Response.Token("Wait", 0.5, -0.1, critical, 0.25)));
     }
 
     @ParameterizedTest

@@ -85,7 +85,13 @@ final class ReportTest {
         Document page = parsed(html);
         assertThat(sections(page))
                 .containsExactly(
-                        "stages", "results", "reasoning", "checkpoints", "training", "run");
+                        "stages",
+                        "results",
+                        "reasoning",
+                        "critical",
+                        "checkpoints",
+                        "training",
+                        "run");
         assertThat(html)
                 .contains("Reinforcement learning raised accuracy")
                 .contains("Trained on: sum +")
@@ -104,7 +110,21 @@ final class ReportTest {
                 .doesNotContain("could not be read")
                 .doesNotContain("NaN");
         assertThat(elements(page, "article")).hasSize(8);
-        assertThat(elements(page, "figure")).hasSize(13);
+        assertThat(elements(page, "figure")).hasSize(14);
+        assertThat(html)
+                .contains("Tokens above 6.8 nats")
+                .contains("a critical one was drawn with 37.5\u202f%");
+        Element critical =
+                elements(page, "table").stream()
+                        .filter(table ->
+                                table.getTextContent()
+                                        .startsWith("Entropy where reasoning takes a turn"))
+                        .findFirst()
+                        .orElseThrow();
+        assertThat(critical.getTextContent())
+                .contains("all subjects", "sum", "count", "right answers", "wrong answers")
+                .contains("0.875", "mean mass", "3.1\u202f%")
+                .doesNotContain("position");
         try (Stream<Path> left = Files.list(run)) {
             assertThat(left.map(file -> file.getFileName().toString()))
                     .contains("report.html")
@@ -230,7 +250,8 @@ final class ReportTest {
                 .contains("metrics.jsonl: 1 damaged line was left out.")
                 .doesNotContain("NaN");
         assertThat(sections(parsed(html)))
-                .containsExactly("stages", "results", "reasoning", "training", "run", "notes");
+                .containsExactly(
+                        "stages", "results", "reasoning", "critical", "training", "run", "notes");
     }
 
     @Test

@@ -182,7 +182,16 @@ final class SyntheticRun {
             values.put("entropy/critical/mean", criticalEntropy);
             values.put("entropy/critical_possible/mean", criticalEntropy * 0.8);
             values.put("entropy/critical_possible/share", 0.5 + 0.45 * along);
+            values.put("entropy/critical_mass/mean", 0.031);
+            for (String row : List.of("sum/", "count/", "correct/", "incorrect/")) {
+                values.put("entropy/" + row + "mean", 0.2);
+                values.put("entropy/critical/" + row + "count", 41.0);
+                values.put("entropy/critical/" + row + "share", 0.25);
+            }
+            values.put("entropy/critical/count", 82.0);
+            values.put("entropy/critical/sum/mean", 0.875);
         }
+        values.put("entropy/above_threshold/share", 0.004);
         values.put("entropy/critical/share", step > 700 ? 0.3 + 0.55 * along : 0);
         values.put("timing_s/testing", 2.0);
         line(step, stage, stageStep, values);
@@ -354,7 +363,7 @@ final class SyntheticRun {
             ObjectNode entry = tokens.addObject();
             entry.put("t", token).put("h", entropy).put("lp", -entropy * random.nextDouble());
             if (critical) {
-                entry.put("c", true);
+                entry.put("c", true).put("m", 0.375);
             }
         }
         return node;

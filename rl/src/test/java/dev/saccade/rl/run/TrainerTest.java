@@ -7,12 +7,14 @@ import dev.saccade.engine.InputException;
 import dev.saccade.rl.recipe.Recipe;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestInstance;
@@ -89,7 +91,7 @@ final class TrainerTest {
     }
 
     @Test
-    void aRunLeavesWhatTheReportReads() {
+    void aRunLeavesWhatTheReportReads() throws IOException {
         Summary summary = summaries.getFirst();
         assertThat(summary.complete()).isTrue();
         assertThat(summary.stages()).hasSize(3);
@@ -119,6 +121,12 @@ final class TrainerTest {
                 .contains("\"entropy/critical_possible/count\":")
                 .containsPattern("\"entropy/histogram\":\\[\\d+,");
         assertThat(whole.resolve("summary.json")).content().contains("\"final_checkpoint\"");
+        try (Stream<Path> files = Files.list(whole.resolve("tensorboard"))) {
+            Path events = files.sorted().findFirst().orElseThrow();
+            assertThat(new String(Files.readAllBytes(events), StandardCharsets.ISO_8859_1))
+                    .contains("val/entropy/histogram", "entropy/critical_mass/mean")
+                    .containsPattern("[^/]entropy/histogram");
+        }
     }
 
     @Test
