@@ -951,8 +951,8 @@ class AttentionContractTest {
     @MethodSource("hopperKernels")
     void hopperBackwardBlocksTakeManyItems(
             HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
-        int[] lengths = new int[40];
-        Arrays.setAll(lengths, s -> 100 + 23 * s);
+        int[] lengths = new int[200];
+        Arrays.setAll(lengths, s -> 1 + 37 * s % 140);
         Shape shape = shape(heads, kvHeads, headDim, causal);
         assertHopperGradientsAgree(
                 kernel, Inputs.random(Target.CUDA_BF16, shape, packed(lengths), 141 + headDim));
