@@ -31,6 +31,9 @@ constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle; wider r
 constexpr int STAYING_PANEL = ROWS * ROW_BYTES;
 constexpr int TILE_PANEL = TILE * ROW_BYTES;
 constexpr int STATISTICS = 2;  // of a query and head: lse log2(e), and dO.o
+// TMA fetches floats from a multiple of 16 bytes on, but a sequence begins at any row: there are copies of the
+// statistics, and copy c has row r at place r + c.
+constexpr int COPIES = 4;
 constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
 
 // What ptxas gives each thread at the start is shared out again: to the thread that loads, and to those that multiply.
@@ -61,6 +64,12 @@ struct Job {
   __device__ __forceinline__ int key_tiles(int from, int count, int causal) const {
     return from < queryLength ? (visible(min(from + count, queryLength) - 1, causal) + TILE - 1) / TILE : 0;
   }
+
+  // The copy of the statistics in which the first query lies on 16 bytes, and with it every tile.
+  __device__ __forceinline__ int copy() const { return -queryStart & (COPIES - 1); }
+
+  // The line of the head's statistics in that copy.
+  __device__ __forceinline__ int line(int head, int heads) const { return STATISTICS * (copy() * heads + head); }
 
   __device__ __forceinline__ int query_tiles() const { return (queryLength + TILE - 1) / TILE; }
 
@@ -122,36 +131,37 @@ template <typename S> struct Producer {
   __device__ __forceinline__ Producer(const Maps& maps, unsigned char* shared)
       : maps(maps), shared(shared), base(shared_address(shared)) {}
 
-  // What stays for an item; `statistics` is the row of theirs, or -1.
-  __device__ __forceinline__ void stay(const Job& job, int x, int y, int statistics) {
+  // What stays for an item; `line` is that of its statistics, or -1.
+  __device__ __forceinline__ void stay(const Job& job, int x, int y, int line) {
     const Barriers<S> barriers{base + S::BARRIERS_AT};
     const uint32_t to = base + slot.stage * (2 * S::STAYING), arrived = barriers.staying_full(slot.stage);
     barrier_wait(barriers.staying_empty(slot.stage), slot.parity ^ 1);
     reinterpret_cast<Job*>(shared + S::JOBS_AT)[slot.stage] = job;
-    barrier_expect(arrived, 2 * S::STAYING + (statistics < 0 ? 0 : S::STAYING_STATISTICS));
+    barrier_expect(arrived, 2 * S::STAYING + (line < 0 ? 0 : S::STAYING_STATISTICS));
 #pragma unroll
     for (int panel = 0; panel < S::PANELS; panel++) {
       tma_load(to + panel * STAYING_PANEL, maps.staying0, arrived, x + 64 * panel, y);
       tma_load(to + S::STAYING + panel * STAYING_PANEL, maps.staying1, arrived, x + 64 * panel, y);
     }
-    if (statistics >= 0) {
-      tma_load(base + S::STATISTICS_AT + slot.stage * S::STAYING_STATISTICS, maps.statistics, arrived, y, statistics);
+    if (line >= 0) {
+      tma_load(base + S::STATISTICS_AT + slot.stage * S::STAYING_STATISTICS, maps.statistics, arrived, y + job.copy(),
+               line);
     }
     slot.next();
   }
 
-  __device__ __forceinline__ void stream(int x, int y, int statistics) {
+  __device__ __forceinline__ void stream(const Job& job, int x, int y, int line) {
     const Barriers<S> barriers{base + S::BARRIERS_AT};
     const uint32_t to = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES), arrived = barriers.full(at.stage);
     barrier_wait(barriers.empty(at.stage), at.parity ^ 1);
-    barrier_expect(arrived, 2 * S::TILE_BYTES + (statistics < 0 ? 0 : S::TILE_STATISTICS));
+    barrier_expect(arrived, 2 * S::TILE_BYTES + (line < 0 ? 0 : S::TILE_STATISTICS));
 #pragma unroll
     for (int panel = 0; panel < S::PANELS; panel++) {
       tma_load(to + panel * TILE_PANEL, maps.tile0, arrived, x + 64 * panel, y);
       tma_load(to + S::TILE_BYTES + panel * TILE_PANEL, maps.tile1, arrived, x + 64 * panel, y);
     }
-    if (statistics >= 0) {
-      tma_load(base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS, maps.statistics, arrived, y, statistics);
+    if (line >= 0) {
+      tma_load(base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS, maps.statistics, arrived, y + job.copy(), line);
     }
     at.next();
   }
@@ -175,7 +185,7 @@ __device__ __forceinline__ void produce_for_keys(const Maps& maps, unsigned char
     for (int head = job.head * group; head < (job.head + 1) * group; head++) {
 #pragma unroll 1
       for (int tile = start; tile < end; tile++) {
-        producer.stream(head * S::WIDTH, job.queryStart + tile * TILE, STATISTICS * head);
+        producer.stream(job, head * S::WIDTH, job.queryStart + tile * TILE, job.line(head, heads));
       }
     }
   }
@@ -189,10 +199,10 @@ __device__ __forceinline__ void produce_for_queries(const Maps& maps, unsigned c
   const int group = heads / kvHeads;
   for (Items order; order.item < items; order.next()) {
     const Job job = job_at(tiles, order.item, heads);
-    producer.stay(job, job.head * S::WIDTH, job.queryStart + job.first, STATISTICS * job.head);
+    producer.stay(job, job.head * S::WIDTH, job.queryStart + job.first, job.line(job.head, heads));
     const int x = job.head / group * S::WIDTH, end = job.key_tiles(job.first, ROWS, causal);
 #pragma unroll 1
-    for (int tile = 0; tile < end; tile++) producer.stream(x, job.keyStart + tile * TILE, -1);
+    for (int tile = 0; tile < end; tile++) producer.stream(job, x, job.keyStart + tile * TILE, -1);
   }
 }
 
@@ -735,7 +745,7 @@ __device__ __forceinline__ void queries_backward(const Maps& maps, bf16* dq, con
 
 constexpr int STATISTICS_THREADS = 256;
 
-// lse log2(e) and dO.o of 64 rows of one head, each as a row of `pitch` floats: TMA then fetches them for a tile.
+// lse log2(e) and dO.o of 64 rows of one head, each in lines of `pitch` floats: TMA then fetches them for a tile.
 template <int WIDTH>
 __device__ __forceinline__ void statistics(const bf16* o, const bf16* dO, const float* lse, float* result, int rows,
                                            int heads, int pitch) {
@@ -758,12 +768,14 @@ __device__ __forceinline__ void statistics(const bf16* o, const bf16* dO, const 
   }
   __syncthreads();
   const int row = first + threadIdx.x % TILE;
-  if (row >= rows) return;
-  float* to = result + static_cast<long long>(STATISTICS * head) * pitch + row;
-  if (threadIdx.x < TILE) {
-    to[0] = __fmul_rn(lse[static_cast<long long>(row) * heads + head], LOG2_E);
-  } else if (threadIdx.x < 2 * TILE) {
-    to[pitch] = product[threadIdx.x % TILE];
+  if (row >= rows || threadIdx.x >= STATISTICS * TILE) return;
+  const bool first_line = threadIdx.x < TILE;
+  const float value = first_line ? __fmul_rn(lse[static_cast<long long>(row) * heads + head], LOG2_E)
+                                 : product[threadIdx.x % TILE];
+#pragma unroll
+  for (int copy = 0; copy < COPIES; copy++) {
+    const int line = STATISTICS * (copy * heads + head) + (first_line ? 0 : 1);
+    result[static_cast<long long>(line) * pitch + row + copy] = value;
   }
 }
 

@@ -22,12 +22,15 @@ final class HopperBackward {
     private static final int THREADS = 3 * 128;
     private static final int STATISTICS_THREADS = 256;
 
-    /// Rows of statistics for each head: lse log2(e) and dO.o.
+    /// Lines of statistics for each head: lse log2(e) and dO.o.
     private static final int STATISTICS = 2;
+
+    /// Copies of them, in each of which rows lie one place further.
+    private static final int COPIES = 4;
 
     private static final int BYTES = 2;
 
-    /// What a row of a tensor map begins at a multiple of.
+    /// What a line of a tensor map begins at a multiple of.
     private static final int PITCH = 16 / Float.BYTES;
 
     private final CudaDevice cuda;
@@ -96,8 +99,9 @@ final class HopperBackward {
         int mappedRows = Math.max(1, queryRows);
         int queryWidth = shape.heads() * headDim;
         int keyWidth = shape.kvHeads() * headDim;
-        int pitch = Math.ceilDiv(mappedRows, PITCH) * PITCH;
-        int lines = STATISTICS * shape.heads();
+        int places = mappedRows + COPIES - 1;
+        int pitch = Math.ceilDiv(places, PITCH) * PITCH;
+        int lines = COPIES * STATISTICS * shape.heads();
         try (DeviceBuffer buffer = cuda.allocate((long) lines * pitch * Float.BYTES)) {
             kernel("statistics_" + headDim)
                     .begin()
@@ -116,7 +120,7 @@ final class HopperBackward {
             HopperAttention.encode(staying1, v, keyRows, keyWidth, ROWS);
             HopperAttention.encode(tile0, q, mappedRows, queryWidth, TILE);
             HopperAttention.encode(tile1, dO, mappedRows, queryWidth, TILE);
-            encodeStatistics(mappedRows, lines, pitch, TILE);
+            encodeStatistics(places, lines, pitch, TILE);
             Kernel launch = maps(keysKernel(kernel, headDim));
             launch.pointer(dk.address()).pointer(dv.address());
             launch(launch, shape, keys, shape.kvHeads(), scaleLog2);
@@ -124,16 +128,16 @@ final class HopperBackward {
             HopperAttention.encode(staying1, dO, mappedRows, queryWidth, ROWS);
             HopperAttention.encode(tile0, k, keyRows, keyWidth, TILE);
             HopperAttention.encode(tile1, v, keyRows, keyWidth, TILE);
-            encodeStatistics(mappedRows, lines, pitch, ROWS);
+            encodeStatistics(places, lines, pitch, ROWS);
             launch = maps(queriesKernel(kernel, headDim));
             launch.pointer(dq.address());
             launch(launch, shape, queries, shape.heads(), scaleLog2);
         }
     }
 
-    private void encodeStatistics(int rows, int lines, int pitch, int boxRows) {
+    private void encodeStatistics(int places, int lines, int pitch, int boxPlaces) {
         statistics
-                .dimension(0, rows, boxRows)
+                .dimension(0, places, boxPlaces)
                 .dimension(1, lines, (long) pitch * Float.BYTES, STATISTICS)
                 .encode();
     }
