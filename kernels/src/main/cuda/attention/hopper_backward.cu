@@ -31,6 +31,9 @@ constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle; wider r
 constexpr int STAYING_PANEL = ROWS * ROW_BYTES;
 constexpr int TILE_PANEL = TILE * ROW_BYTES;
 constexpr int STATISTICS = 2;  // of a query and head: lse log2(e), and dO.o
+// TMA fetches floats from a multiple of 16 bytes on, but a sequence begins at any row: there are copies of the
+// statistics, and copy c has row r at place r + c.
+constexpr int COPIES = 4;
 constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
 
 // What ptxas gives each thread at the start is shared out again: to the thread that loads, and to those that multiply.
@@ -61,6 +64,12 @@ struct Job {
   __device__ __forceinline__ int key_tiles(int from, int count, int causal) const {
     return from < queryLength ? (visible(min(from + count, queryLength) - 1, causal) + TILE - 1) / TILE : 0;
   }
+
+  // The copy of the statistics in which the first query lies on 16 bytes, and with it every tile.
+  __device__ __forceinline__ int copy() const { return -queryStart & (COPIES - 1); }
+
+  // The line of the head's statistics in that copy.
+  __device__ __forceinline__ int line(int head, int heads) const { return STATISTICS * (copy() * heads + head); }
 
   __device__ __forceinline__ int query_tiles() const { return (queryLength + TILE - 1) / TILE; }
 
@@ -122,36 +131,37 @@ template <typename S> struct Producer {
   __device__ __forceinline__ Producer(const Maps& maps, unsigned char* shared)
       : maps(maps), shared(shared), base(shared_address(shared)) {}
 
-  // What stays for an item; `statistics` is the row of theirs, or -1.
-  __device__ __forceinline__ void stay(const Job& job, int x, int y, int statistics) {
+  // What stays for an item; `line` is that of its statistics, or -1.
+  __device__ __forceinline__ void stay(const Job& job, int x, int y, int line) {
     const Barriers<S> barriers{base + S::BARRIERS_AT};
     const uint32_t to = base + slot.stage * (2 * S::STAYING), arrived = barriers.staying_full(slot.stage);
     barrier_wait(barriers.staying_empty(slot.stage), slot.parity ^ 1);
     reinterpret_cast<Job*>(shared + S::JOBS_AT)[slot.stage] = job;
-    barrier_expect(arrived, 2 * S::STAYING + (statistics < 0 ? 0 : S::STAYING_STATISTICS));
+    barrier_expect(arrived, 2 * S::STAYING + (line < 0 ? 0 : S::STAYING_STATISTICS));
 #pragma unroll
     for (int panel = 0; panel < S::PANELS; panel++) {
       tma_load(to + panel * STAYING_PANEL, maps.staying0, arrived, x + 64 * panel, y);
       tma_load(to + S::STAYING + panel * STAYING_PANEL, maps.staying1, arrived, x + 64 * panel, y);
     }
-    if (statistics >= 0) {
-      tma_load(base + S::STATISTICS_AT + slot.stage * S::STAYING_STATISTICS, maps.statistics, arrived, y, statistics);
+    if (line >= 0) {
+      tma_load(base + S::STATISTICS_AT + slot.stage * S::STAYING_STATISTICS, maps.statistics, arrived, y + job.copy(),
+               line);
     }
     slot.next();
   }
 
-  __device__ __forceinline__ void stream(int x, int y, int statistics) {
+  __device__ __forceinline__ void stream(const Job& job, int x, int y, int line) {
     const Barriers<S> barriers{base + S::BARRIERS_AT};
     const uint32_t to = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES), arrived = barriers.full(at.stage);
     barrier_wait(barriers.empty(at.stage), at.parity ^ 1);
-    barrier_expect(arrived, 2 * S::TILE_BYTES + (statistics < 0 ? 0 : S::TILE_STATISTICS));
+    barrier_expect(arrived, 2 * S::TILE_BYTES + (line < 0 ? 0 : S::TILE_STATISTICS));
 #pragma unroll
     for (int panel = 0; panel < S::PANELS; panel++) {
       tma_load(to + panel * TILE_PANEL, maps.tile0, arrived, x + 64 * panel, y);
       tma_load(to + S::TILE_BYTES + panel * TILE_PANEL, maps.tile1, arrived, x + 64 * panel, y);
     }
-    if (statistics >= 0) {
-      tma_load(base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS, maps.statistics, arrived, y, statistics);
+    if (line >= 0) {
+      tma_load(base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS, maps.statistics, arrived, y + job.copy(), line);
     }
     at.next();
   }
@@ -175,7 +185,7 @@ __device__ __forceinline__ void produce_for_keys(const Maps& maps, unsigned char
     for (int head = job.head * group; head < (job.head + 1) * group; head++) {
 #pragma unroll 1
       for (int tile = start; tile < end; tile++) {
-        producer.stream(head * S::WIDTH, job.queryStart + tile * TILE, STATISTICS * head);
+        producer.stream(job, head * S::WIDTH, job.queryStart + tile * TILE, job.line(head, heads));
       }
     }
   }
@@ -189,10 +199,10 @@ __device__ __forceinline__ void produce_for_queries(const Maps& maps, unsigned c
   const int group = heads / kvHeads;
   for (Items order; order.item < items; order.next()) {
     const Job job = job_at(tiles, order.item, heads);
-    producer.stay(job, job.head * S::WIDTH, job.queryStart + job.first, STATISTICS * job.head);
+    producer.stay(job, job.head * S::WIDTH, job.queryStart + job.first, job.line(job.head, heads));
     const int x = job.head / group * S::WIDTH, end = job.key_tiles(job.first, ROWS, causal);
 #pragma unroll 1
-    for (int tile = 0; tile < end; tile++) producer.stream(x, job.keyStart + tile * TILE, -1);
+    for (int tile = 0; tile < end; tile++) producer.stream(job, x, job.keyStart + tile * TILE, -1);
   }
 }
 
@@ -301,8 +311,9 @@ __device__ __forceinline__ void store_sum(const float (&sum)[S::WIDTH / 2], floa
   }
 }
 
-// A warpgroup of keys_backward: 64 keys and their values stay.
-template <typename S, typename Staying>
+// A warpgroup of keys_backward: 64 keys and their values stay. AHEAD: the next tile's scores are under way while this
+// one's slopes are computed, which takes registers for both.
+template <typename S, typename Keys, typename Values, bool AHEAD>
 __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk, bf16* dv, int items, int heads,
                                                  int kvHeads, int causal, float scale, float scaleLog2) {
   const uint32_t base = shared_address(shared);
@@ -312,12 +323,16 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
   const auto release = [&](uint32_t barrier) {
     if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
   };
+  const auto queries_at = [&](int stage) { return base + S::STAGES_AT + stage * (2 * S::TILE_BYTES); };
+  const auto upstream_at = [&](int stage) { return queries_at(stage) + S::TILE_BYTES; };
+  const auto statistics_at = [&](int stage) { return base + S::STATISTICS_AT + stage * S::TILE_STATISTICS; };
 
   Ring<2> slot;
   Ring<S::STAGES> at;
-  Operand<TILE> slopes;
+  Operand<TILE> slopes;  // what the last products still read
   float keySum[S::WIDTH / 2], valueSum[S::WIDTH / 2];
-  Staying keys, values;
+  Keys keys;
+  Values values;
   for (Items order; order.item < items; order.next()) {
     barrier_wait(barriers.staying_full(slot.stage), slot.parity);
     // Read again wherever it is used, instead of being kept in registers.
@@ -328,86 +343,95 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
     const auto first_tile = [&] {
       return group_first() < job.keyLength ? job.first_query_tile(group_first(), causal) : job.query_tiles();
     };
-    // A tile whose first COLUMNS queries are all that it has, `end` of them: weights, slopes, and what they add. The last
-    // products are only started; what they read stays in `slopes`, as it does in `before` for those of the tile before,
-    // which still holds its stage if `follows`.
-    const auto take = [&]<int COLUMNS>(int tile, int end, bool follows, Operand<TILE>& before,
-                                       Operand<COLUMNS>& slopes) {
-      const uint32_t queries = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES);
-      const uint32_t upstream = queries + S::TILE_BYTES;
-      const uint32_t statistics = base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS;
+
+    // Waits for a tile whose first COLUMNS queries are all that it has.
+    const auto await = [&]<int COLUMNS>(int tile, const Ring<S::STAGES>& at) {
+      barrier_wait(barriers.full(at.stage), at.parity);
+      const int end = job.queryLength - tile * TILE;
       if (end < COLUMNS) {
-        clear_rows<S, COLUMNS>(queries, end);
+        clear_rows<S, COLUMNS>(queries_at(at.stage), end);
         const int query = threadIdx.x % GROUP_THREADS;
         if (query >= end && query < COLUMNS) {
-          store_shared(statistics + 4 * query, 0u);
-          store_shared(statistics + 4 * (TILE + query), 0u);
+          store_shared(statistics_at(at.stage) + 4 * query, 0u);
+          store_shared(statistics_at(at.stage) + 4 * (TILE + query), 0u);
         }
         asynchronous_fence();
         named_barrier(OWN + warpgroup, GROUP_THREADS);
       }
-      Scores<COLUMNS> score, slope;
-      Operand<COLUMNS> weights;
-      wgmma_fence();
-      keys.start(score, matrix_descriptor(queries, TILE_PANEL));
-      wgmma_commit();
-      values.start(slope, matrix_descriptor(upstream, TILE_PANEL));
-      wgmma_commit();
-      wgmma_wait<1>();
-      pin(score);
-      pin(keySum);
-      pin(before);
-      if (follows) release(barriers.empty(at.previous()));
-
+    };
+    // The weights of a tile's scores.
+    const auto weigh = [&]<int N>(int tile, float (&score)[N], float (&weights)[N]) {
       // The first query that sees all keys of this warp is still ahead.
       if (causal && tile * TILE < warp_first() + 15 - job.offset()) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           const int unseen = warp_first() + 8 * half + lane / 4 - job.offset() - tile * TILE - column;
 #pragma unroll
-          for (int n = 0; n < COLUMNS / 8; n++) {
+          for (int n = 0; n < N / 4; n++) {
             if (8 * n < unseen) score[4 * n + 2 * half] = -INFINITY;
             if (8 * n + 1 < unseen) score[4 * n + 2 * half + 1] = -INFINITY;
           }
         }
       }
 #pragma unroll
-      for (int n = 0; n < COLUMNS / 8; n++) {
-        const float2 lse = load_shared_pair(statistics + 4 * (8 * n + column));
+      for (int n = 0; n < N / 4; n++) {
+        const float2 lse = load_shared_pair(statistics_at(at.stage) + 4 * (8 * n + column));
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          score[4 * n + 2 * half] = weight(score[4 * n + 2 * half], scaleLog2, lse.x);
-          score[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
+          weights[4 * n + 2 * half] = weight(score[4 * n + 2 * half], scaleLog2, lse.x);
+          weights[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
         }
       }
-      round_operand(weights, score);
-      pin(valueSum);
-      wgmma_fence();
-      start_sum(valueSum, weights, matrix_descriptor(upstream, TILE_PANEL));
-      wgmma_commit();
-
-      wgmma_wait<1>();
-      pin(slope);
+    };
+    // dO v' becomes the scores' slopes.
+    const auto slope_all = [&]<int N>(const float (&weights)[N], float (&slope)[N]) {
 #pragma unroll
-      for (int n = 0; n < COLUMNS / 8; n++) {
-        const float2 constant = load_shared_pair(statistics + 4 * (TILE + 8 * n + column));
+      for (int n = 0; n < N / 4; n++) {
+        const float2 constant = load_shared_pair(statistics_at(at.stage) + 4 * (TILE + 8 * n + column));
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           float& even = slope[4 * n + 2 * half];
           float& odd = slope[4 * n + 2 * half + 1];
-          even = slope_of(score[4 * n + 2 * half], even, constant.x);
-          odd = slope_of(score[4 * n + 2 * half + 1], odd, constant.y);
+          even = slope_of(weights[4 * n + 2 * half], even, constant.x);
+          odd = slope_of(weights[4 * n + 2 * half + 1], odd, constant.y);
         }
       }
-      round_operand(slopes, slope);
+    };
+    // One tile of COLUMNS queries after the other. Its last products are only started; what they read stays in
+    // `rounded`. `follows`: the products of the tile before still read `slopes` and their stage.
+    const auto take = [&]<int COLUMNS>(int tile, bool follows, Operand<COLUMNS>& rounded) {
+      await.template operator()<COLUMNS>(tile, at);
+      Scores<COLUMNS> score, slope;
+      Operand<COLUMNS> weights;
       wgmma_fence();
-      start_sum(keySum, slopes, matrix_descriptor(queries, TILE_PANEL));
+      keys.start(score, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+      wgmma_commit();
+      values.start(slope, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(score);
+      pin(keySum);
+      pin(slopes);
+      if (follows) release(barriers.empty(at.previous()));
+      weigh(tile, score, score);
+      round_operand(weights, score);
+      pin(valueSum);
+      wgmma_fence();
+      start_sum(valueSum, weights, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(slope);
+      slope_all(score, slope);
+      round_operand(rounded, slope);
+      wgmma_fence();
+      start_sum(keySum, rounded, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
       wgmma_commit();
       wgmma_wait<1>();
       pin(valueSum);
       pin(weights);
       at.next();
     };
+
     keys.load(place);
     values.load(place + S::STAYING);
 #pragma unroll
@@ -424,25 +448,70 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
         release(barriers.empty(at.stage));
         at.next();
       }
-      const int whole = job.queryLength - REST;  // tiles that begin before it are taken as a whole
+      const auto is_whole = [&](int tile) { return tile * TILE < job.queryLength - REST; };
       int tile = first_tile();
+      bool follows = false;
+      if constexpr (!AHEAD) {
 #pragma unroll 1
-      for (bool follows = false; tile * TILE < whole; tile++, follows = true) {
-        barrier_wait(barriers.full(at.stage), at.parity);
-        take.template operator()<TILE>(tile, job.queryLength - tile * TILE, follows, slopes, slopes);
+        for (; is_whole(tile); tile++, follows = true) take.template operator()<TILE>(tile, follows, slopes);
+      } else if (is_whole(tile)) {
+        Scores<TILE> score, ahead, slope;
+        Operand<TILE> weights;
+        await.template operator()<TILE>(tile, at);
+        wgmma_fence();
+        keys.start(ahead, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+        wgmma_commit();
+        wgmma_wait<0>();
+        pin(ahead);
+        const auto step = [&]<bool MORE>() {
+          wgmma_fence();
+          values.start(slope, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+          wgmma_commit();
+          weigh(tile, ahead, score);
+          round_operand(weights, score);
+          wgmma_fence();
+          start_sum(valueSum, weights, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+          Ring<S::STAGES> next = at;
+          next.next();
+          if constexpr (MORE) {
+            await.template operator()<TILE>(tile + 1, next);
+            wgmma_fence();
+            keys.start(ahead, matrix_descriptor(queries_at(next.stage), TILE_PANEL));
+          }
+          wgmma_commit();
+          wgmma_wait<1>();
+          pin(slope);
+          pin(keySum);
+          pin(slopes);
+          if (follows) release(barriers.empty(at.previous()));
+          slope_all(score, slope);
+          round_operand(slopes, slope);
+          wgmma_fence();
+          start_sum(keySum, slopes, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+          wgmma_commit();
+          wgmma_wait<1>();
+          pin(ahead);
+          pin(valueSum);
+          pin(weights);
+          at = next;
+          tile++;
+          follows = true;
+        };
+#pragma unroll 1
+        while (is_whole(tile + 1)) step.template operator()<true>();
+        step.template operator()<false>();
       }
       if (tile < job.query_tiles()) {
-        barrier_wait(barriers.full(at.stage), at.parity);
         Operand<REST> rest;
-        take.template operator()<REST>(tile, job.queryLength - tile * TILE, tile > first_tile(), slopes, rest);
+        take.template operator()<REST>(tile, follows, rest);
         wgmma_wait<0>();
         pin(rest);
-        tile++;
+        follows = true;
       }
       wgmma_wait<0>();
       pin(keySum);
       pin(slopes);
-      if (tile > first_tile()) release(barriers.empty(at.previous()));
+      if (follows) release(barriers.empty(at.previous()));
     }
     named_barrier(OWN + warpgroup, GROUP_THREADS);  // no warp's products read the keys' place any more
 
@@ -459,8 +528,8 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
   }
 }
 
-// A warpgroup of queries_backward: 64 queries of a head and their dO stay.
-template <typename S>
+// A warpgroup of queries_backward: 64 queries of a head and their dO stay, the queries in registers. AHEAD: as above.
+template <typename S, typename Upstream, bool AHEAD>
 __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, int items, int heads, int causal,
                                               float scale, float scaleLog2) {
   const uint32_t base = shared_address(shared);
@@ -469,19 +538,22 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
   const auto release = [&](uint32_t barrier) {
     if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
   };
+  const auto keys_at = [&](int stage) { return base + S::STAGES_AT + stage * (2 * S::TILE_BYTES); };
+  const auto values_at = [&](int stage) { return keys_at(stage) + S::TILE_BYTES; };
 
   Ring<2> slot;
   Ring<S::STAGES> at;
-  Operand<TILE> slopes;
+  Operand<TILE> slopes;  // what the last products still read
   float sum[S::WIDTH / 2];
-  Held<S> queries, upstream;
+  Held<S> queries;
+  Upstream upstream;
   for (Items order; order.item < items; order.next()) {
     barrier_wait(barriers.staying_full(slot.stage), slot.parity);
     const Job& job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
     const uint32_t place = base + slot.stage * (2 * S::STAYING) + warpgroup * (GROUP_ROWS * ROW_BYTES);
-    const int groupFirst = job.first + warpgroup * GROUP_ROWS, warpFirst = groupFirst + 16 * warp;
-    const int all = job.key_tiles(job.first, ROWS, causal), mine = job.key_tiles(groupFirst, GROUP_ROWS, causal);
-    const int unmasked = job.visible(warpFirst, causal);
+    const auto group_first = [&] { return job.first + warpgroup * GROUP_ROWS; };
+    const auto warp_first = [&] { return group_first() + 16 * warp; };
+    const auto mine = [&] { return job.key_tiles(group_first(), GROUP_ROWS, causal); };
     queries.load(place);
     upstream.load(place + S::STAYING);
     float lse[2], constant[2];
@@ -492,73 +564,124 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
       lse[half] = load_shared_float(statistics);
       constant[half] = load_shared_float(statistics + 4 * ROWS);
     }
-#pragma unroll
-    for (int i = 0; i < S::WIDTH / 2; i++) sum[i] = 0.f;
 
-    // As in sum_over_queries, a tile whose first COLUMNS keys are all that it has.
-    const auto take = [&]<int COLUMNS>(int tile, int end, Operand<TILE>& before, Operand<COLUMNS>& slopes) {
+    // The steps of sum_over_queries, for a tile whose first COLUMNS keys are all that it has.
+    const auto await = [&]<int COLUMNS>(int tile, const Ring<S::STAGES>& at) {
       barrier_wait(barriers.full(at.stage), at.parity);
-      const uint32_t keys = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES);
+      const int end = job.keyLength - tile * TILE;
       if (end < COLUMNS) {
-        clear_rows<S, COLUMNS>(keys, end);
+        clear_rows<S, COLUMNS>(keys_at(at.stage), end);
         asynchronous_fence();
         named_barrier(OWN + warpgroup, GROUP_THREADS);
       }
-      Scores<COLUMNS> score, slope;
-      wgmma_fence();
-      queries.start(score, matrix_descriptor(keys, TILE_PANEL));
-      wgmma_commit();
-      upstream.start(slope, matrix_descriptor(keys + S::TILE_BYTES, TILE_PANEL));
-      wgmma_commit();
-      wgmma_wait<1>();
-      pin(score);
-      pin(sum);
-      pin(before);
-      if (tile > 0) release(barriers.empty(at.previous()));
-
-      if (tile * TILE + COLUMNS > unmasked) {
+    };
+    const auto weigh = [&]<int N>(int tile, float (&score)[N], float (&weights)[N]) {
+      if (tile * TILE + 2 * N > job.visible(warp_first(), causal)) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          const int row = warpFirst + 8 * half + lane / 4;
+          const int row = warp_first() + 8 * half + lane / 4;
           const int seen = job.visible(row, causal) - tile * TILE - 2 * (lane & 3);
 #pragma unroll
-          for (int n = 0; n < COLUMNS / 8; n++) {
+          for (int n = 0; n < N / 4; n++) {
             if (8 * n >= seen) score[4 * n + 2 * half] = -INFINITY;
             if (8 * n + 1 >= seen) score[4 * n + 2 * half + 1] = -INFINITY;
           }
         }
       }
 #pragma unroll
-      for (int i = 0; i < COLUMNS / 2; i++) score[i] = weight(score[i], scaleLog2, lse[i / 2 % 2]);
-      pin(score);  // before the wait, not after it
+      for (int i = 0; i < N; i++) weights[i] = weight(score[i], scaleLog2, lse[i / 2 % 2]);
+      pin(weights);  // now, not after what follows
+    };
+    const auto slope_all = [&]<int N>(const float (&weights)[N], float (&slope)[N]) {
+#pragma unroll
+      for (int i = 0; i < N; i++) slope[i] = slope_of(weights[i], slope[i], constant[i / 2 % 2]);
+    };
+    const auto take = [&]<int COLUMNS>(int tile, Operand<COLUMNS>& rounded) {
+      await.template operator()<COLUMNS>(tile, at);
+      Scores<COLUMNS> score, slope;
+      wgmma_fence();
+      queries.start(score, matrix_descriptor(keys_at(at.stage), TILE_PANEL));
+      wgmma_commit();
+      upstream.start(slope, matrix_descriptor(values_at(at.stage), TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<1>();
+      pin(score);
+      pin(sum);
+      pin(slopes);
+      if (tile > 0) release(barriers.empty(at.previous()));
+      weigh(tile, score, score);
       wgmma_wait<0>();
       pin(slope);
-#pragma unroll
-      for (int i = 0; i < COLUMNS / 2; i++) slope[i] = slope_of(score[i], slope[i], constant[i / 2 % 2]);
-      round_operand(slopes, slope);
+      slope_all(score, slope);
+      round_operand(rounded, slope);
       wgmma_fence();
-      start_sum(sum, slopes, matrix_descriptor(keys, TILE_PANEL));
+      start_sum(sum, rounded, matrix_descriptor(keys_at(at.stage), TILE_PANEL));
       wgmma_commit();
       at.next();
     };
-    const int whole = job.keyLength - REST;  // tiles that begin before it are taken as a whole
+
+#pragma unroll
+    for (int i = 0; i < S::WIDTH / 2; i++) sum[i] = 0.f;
+    const auto is_whole = [&](int tile) { return tile < mine() && tile * TILE < job.keyLength - REST; };
     int tile = 0;
+    if constexpr (!AHEAD) {
 #pragma unroll 1
-    for (; tile < mine && tile * TILE < whole; tile++) {
-      take.template operator()<TILE>(tile, job.keyLength - tile * TILE, slopes, slopes);
+      for (; is_whole(tile); tile++) take.template operator()<TILE>(tile, slopes);
+    } else if (is_whole(0)) {
+      Scores<TILE> score, ahead, slope;
+      await.template operator()<TILE>(tile, at);
+      wgmma_fence();
+      queries.start(ahead, matrix_descriptor(keys_at(at.stage), TILE_PANEL));
+      wgmma_commit();
+      wgmma_wait<0>();
+      pin(ahead);
+      const auto step = [&]<bool MORE>() {
+        wgmma_fence();
+        upstream.start(slope, matrix_descriptor(values_at(at.stage), TILE_PANEL));
+        wgmma_commit();
+        weigh(tile, ahead, score);
+        Ring<S::STAGES> next = at;
+        next.next();
+        if constexpr (MORE) {
+          await.template operator()<TILE>(tile + 1, next);
+          wgmma_fence();
+          queries.start(ahead, matrix_descriptor(keys_at(next.stage), TILE_PANEL));
+          wgmma_commit();
+        }
+        wgmma_wait<MORE ? 1 : 0>();
+        pin(slope);
+        pin(sum);
+        pin(slopes);
+        if (tile > 0) release(barriers.empty(at.previous()));
+        slope_all(score, slope);
+        round_operand(slopes, slope);
+        wgmma_fence();
+        start_sum(sum, slopes, matrix_descriptor(keys_at(at.stage), TILE_PANEL));
+        wgmma_commit();
+        if constexpr (MORE) {
+          wgmma_wait<1>();
+          pin(ahead);
+        }
+        at = next;
+        tile++;
+      };
+#pragma unroll 1
+      while (is_whole(tile + 1)) step.template operator()<true>();
+      step.template operator()<false>();
     }
-    if (tile < mine) {
+    if (tile < mine()) {
       Operand<REST> rest;
-      take.template operator()<REST>(tile, job.keyLength - tile * TILE, slopes, rest);
+      take.template operator()<REST>(tile, rest);
       wgmma_wait<0>();
       pin(rest);
     }
     wgmma_wait<0>();
     pin(sum);
     pin(slopes);
-    if (mine > 0) release(barriers.empty(at.previous()));
+    if (mine() > 0) release(barriers.empty(at.previous()));
     // Tiles that only the other warpgroup looks at; see above.
-    for (int tile = mine; tile < all; tile++) {
+    const int all = job.key_tiles(job.first, ROWS, causal);
+    for (int tile = mine(); tile < all; tile++) {
       barrier_wait(barriers.full(at.stage), at.parity);
       named_barrier(OWN + warpgroup, GROUP_THREADS);
       release(barriers.empty(at.stage));
@@ -567,8 +690,8 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
 
     // A warp's rows of the queries' place are its own: all others have theirs in registers.
     const long long stride = static_cast<long long>(heads) * S::WIDTH;
-    const long long to = (job.queryStart + warpFirst) * stride + job.head * S::WIDTH;
-    store_sum<S>(sum, scale, place + warp * (16 * ROW_BYTES), dq + to, stride, job.queryLength - warpFirst);
+    const long long to = (job.queryStart + warp_first()) * stride + job.head * S::WIDTH;
+    store_sum<S>(sum, scale, place + warp * (16 * ROW_BYTES), dq + to, stride, job.queryLength - warp_first());
     asynchronous_fence();
     __syncwarp();
     if (lane == 0) barrier_arrive(barriers.staying_empty(slot.stage));
@@ -594,7 +717,7 @@ template <typename S> __device__ __forceinline__ unsigned char* begin(const Maps
   return shared;
 }
 
-template <typename S, typename Staying>
+template <typename S, typename Keys, typename Values, bool AHEAD>
 __device__ __forceinline__ void keys_backward(const Maps& maps, bf16* dk, bf16* dv, const int* tiles, int items,
                                               int heads, int kvHeads, int causal, float scale, float scaleLog2) {
   unsigned char* shared = begin<S>(maps);
@@ -603,11 +726,11 @@ __device__ __forceinline__ void keys_backward(const Maps& maps, bf16* dk, bf16* 
     if (threadIdx.x == 0) produce_for_keys<S>(maps, shared, tiles, items, heads, kvHeads, causal);
   } else {
     registers_up<CONSUMER_REGISTERS>();
-    sum_over_queries<S, Staying>(shared, dk, dv, items, heads, kvHeads, causal, scale, scaleLog2);
+    sum_over_queries<S, Keys, Values, AHEAD>(shared, dk, dv, items, heads, kvHeads, causal, scale, scaleLog2);
   }
 }
 
-template <typename S>
+template <typename S, typename Upstream, bool AHEAD>
 __device__ __forceinline__ void queries_backward(const Maps& maps, bf16* dq, const int* tiles, int items, int heads,
                                                  int kvHeads, int causal, float scale, float scaleLog2) {
   unsigned char* shared = begin<S>(maps);
@@ -616,13 +739,13 @@ __device__ __forceinline__ void queries_backward(const Maps& maps, bf16* dq, con
     if (threadIdx.x == 0) produce_for_queries<S>(maps, shared, tiles, items, heads, kvHeads, causal);
   } else {
     registers_up<CONSUMER_REGISTERS>();
-    sum_over_keys<S>(shared, dq, items, heads, causal, scale, scaleLog2);
+    sum_over_keys<S, Upstream, AHEAD>(shared, dq, items, heads, causal, scale, scaleLog2);
   }
 }
 
 constexpr int STATISTICS_THREADS = 256;
 
-// lse log2(e) and dO.o of 64 rows of one head, each as a row of `pitch` floats: TMA then fetches them for a tile.
+// lse log2(e) and dO.o of 64 rows of one head, each in lines of `pitch` floats: TMA then fetches them for a tile.
 template <int WIDTH>
 __device__ __forceinline__ void statistics(const bf16* o, const bf16* dO, const float* lse, float* result, int rows,
                                            int heads, int pitch) {
@@ -645,12 +768,14 @@ __device__ __forceinline__ void statistics(const bf16* o, const bf16* dO, const 
   }
   __syncthreads();
   const int row = first + threadIdx.x % TILE;
-  if (row >= rows) return;
-  float* to = result + static_cast<long long>(STATISTICS * head) * pitch + row;
-  if (threadIdx.x < TILE) {
-    to[0] = __fmul_rn(lse[static_cast<long long>(row) * heads + head], LOG2_E);
-  } else if (threadIdx.x < 2 * TILE) {
-    to[pitch] = product[threadIdx.x % TILE];
+  if (row >= rows || threadIdx.x >= STATISTICS * TILE) return;
+  const bool first_line = threadIdx.x < TILE;
+  const float value = first_line ? __fmul_rn(lse[static_cast<long long>(row) * heads + head], LOG2_E)
+                                 : product[threadIdx.x % TILE];
+#pragma unroll
+  for (int copy = 0; copy < COPIES; copy++) {
+    const int line = STATISTICS * (copy * heads + head) + (first_line ? 0 : 1);
+    result[static_cast<long long>(line) * pitch + row + copy] = value;
   }
 }
 
@@ -661,29 +786,40 @@ using Wide = Shape<128, 3>;
 }  // namespace
 }  // namespace saccade
 
-// Keys at head dimension 64 fit into registers beside the sums.
-#define HOPPER_BACKWARD(WIDTH, SHAPE, STAYING)                                                                         \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) keys_backward_##WIDTH(                             \
+#define HOPPER_KEYS_BACKWARD(NAME, SHAPE, KEYS, VALUES, AHEAD)                                                         \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) NAME(                                              \
       const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
       const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
       const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv, const int* tiles,   \
       int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                   \
-    saccade::keys_backward<saccade::SHAPE, saccade::STAYING<saccade::SHAPE>>(                                          \
+    saccade::keys_backward<saccade::SHAPE, saccade::KEYS<saccade::SHAPE>, saccade::VALUES<saccade::SHAPE>, AHEAD>(     \
         {k, v, q, dO, statistics}, dk, dv, tiles, items, heads, kvHeads, causal, scale, scaleLog2);                    \
-  }                                                                                                                    \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) queries_backward_##WIDTH(                          \
+  }
+
+#define HOPPER_QUERIES_BACKWARD(NAME, SHAPE, UPSTREAM, AHEAD)                                                          \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) NAME(                                              \
       const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
       const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
       const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dq, const int* tiles, int items,           \
       int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                              \
-    saccade::queries_backward<saccade::SHAPE>({q, dO, k, v, statistics}, dq, tiles, items, heads, kvHeads, causal,     \
-                                              scale, scaleLog2);                                                       \
-  }                                                                                                                    \
+    saccade::queries_backward<saccade::SHAPE, saccade::UPSTREAM<saccade::SHAPE>, AHEAD>(                               \
+        {q, dO, k, v, statistics}, dq, tiles, items, heads, kvHeads, causal, scale, scaleLog2);                        \
+  }
+
+#define HOPPER_STATISTICS(WIDTH)                                                                                       \
   extern "C" __global__ void __launch_bounds__(saccade::STATISTICS_THREADS) statistics_##WIDTH(                        \
       const saccade::bf16* o, const saccade::bf16* dO, const float* lse, float* result, int rows, int heads,           \
       int pitch) {                                                                                                     \
     saccade::statistics<WIDTH>(o, dO, lse, result, rows, heads, pitch);                                                \
   }
 
-HOPPER_BACKWARD(64, Narrow, Held)
-HOPPER_BACKWARD(128, Wide, Shared)
+// What fits into registers beside the sums decides what stays there and whether scores are computed ahead.
+HOPPER_KEYS_BACKWARD(keys_backward_64_simple, Narrow, Held, Held, false)
+HOPPER_KEYS_BACKWARD(keys_backward_64_overlapped, Narrow, Held, Shared, true)
+HOPPER_KEYS_BACKWARD(keys_backward_128, Wide, Shared, Shared, false)
+HOPPER_QUERIES_BACKWARD(queries_backward_64_simple, Narrow, Held, false)
+HOPPER_QUERIES_BACKWARD(queries_backward_64_overlapped, Narrow, Held, true)
+HOPPER_QUERIES_BACKWARD(queries_backward_128_simple, Wide, Held, false)
+HOPPER_QUERIES_BACKWARD(queries_backward_128_overlapped, Wide, Shared, true)
+HOPPER_STATISTICS(64)
+HOPPER_STATISTICS(128)

@@ -457,6 +457,7 @@ __device__ __forceinline__ void product(
 using Columns256 = Tile<256, 4, 2, 64, 2, false>;
 using Columns224 = Tile<224, 4, 2, 112, 1, false>;
 using Columns192 = Tile<192, 5, 2, 32, 3, true>;
+using Columns192Pair = Tile<192, 5, 2, 32, 3, true, true>;
 using Columns160 = Tile<160, 5, 2, 32, 3, true>;
 using Columns160Pair = Tile<160, 5, 2, 80, 2, true, true>;
 using Columns128 = Tile<128, 6, 2, 32, 4, true>;
@@ -496,6 +497,7 @@ SACCADE_HOPPER_LAYOUTS(128x256_cluster, Columns256)
 SACCADE_HOPPER_GEMM(gemm_nt_128x224_cluster, Columns224, true, true, false)
 SACCADE_HOPPER_LAYOUTS(128x192_cluster, Columns192)
 SACCADE_HOPPER_GEMM(gemm_nt_128x160_cluster, Columns160, true, true, false)
+SACCADE_HOPPER_GEMM(swi_glu_128x192_cluster, Columns192Pair, true, true, false)
 SACCADE_HOPPER_GEMM(swi_glu_128x160_cluster, Columns160Pair, true, true, false)
 SACCADE_HOPPER_LAYOUTS(128x128_cluster, Columns128)
 SACCADE_HOPPER_GEMM(swi_glu_128x128_cluster, Columns128Pair, true, true, false)

@@ -37,9 +37,12 @@ __device__ __forceinline__ float exp_not_positive(float x) {
   return x < EXP_LOW ? 0.0f : exp_in_range(x);
 }
 
-// e^x. Overflow gives infinity, what is below the smallest normal float is 0, NaN stays.
+// e^x. Overflow gives infinity, what is below the smallest normal float is 0, NaN stays. All cases are computed and one is chosen:
+// without branches the compiler interleaves elements.
 __device__ __forceinline__ float exp_of(float x) {
-  return x <= EXP_HIGH ? exp_not_positive(x) : __fadd_rn(x, __uint_as_float(0x7f800000u));
+  const float inside = exp_in_range(x);
+  const float finite = x < EXP_LOW ? 0.0f : inside;
+  return x <= EXP_HIGH ? finite : __fadd_rn(x, __uint_as_float(0x7f800000u));
 }
 
 // A small integer as a float.
@@ -100,7 +103,7 @@ __device__ __forceinline__ float normal_distribution(float z) {
   return __saturatef(__fmaf_rn(z, p, 0.5f));
 }
 
-// The derivative of z Phi(z), Phi(z) + z phi(z) = 1/2 + z Q(z^2), in the same way for |z| < 5.8; beyond it ends at 0 or 1.
+// The derivative of z Phi(z), Phi(z) + z phi(z) = 1/2 + z Q(z^2), in the same way for |z| < 5.8; beyond it is 0 or 1. NaN stays.
 __device__ __forceinline__ float gelu_slope(float z) {
   const float u = __fmaf_rn(fminf(__fmul_rn(z, z), 33.64f), 0.059453033f, -1.0f);
   float p = __fmaf_rn(0.0013099508f, u, -0.0034404597f);
@@ -122,7 +125,7 @@ __device__ __forceinline__ float gelu_slope(float z) {
   p = __fmaf_rn(p, u, -0.061657544f);
   // Not z times the sum: that sum's own rounding would show where the slope is small.
   const float slope = __fmaf_rn(__fmul_rn(z, u), p, __fmaf_rn(z, 0.12199877f, 0.5f));
-  return fabsf(z) < 5.8f ? slope : __saturatef(slope);
+  return fabsf(z) < 5.8f ? slope : z > 0.0f ? 1.0f : z < 0.0f ? 0.0f : z;
 }
 
 }  // namespace saccade

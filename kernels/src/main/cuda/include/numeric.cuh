@@ -119,16 +119,26 @@ template <typename V> __device__ __forceinline__ V block_sum(V x, V* scratch) {
 __device__ __forceinline__ float gelu(float z) { return __fmul_rn(z, normal_distribution(z)); }
 
 // Its derivative: Phi(z) + z phi(z), the normal distribution and density. NaN stays.
-__device__ __forceinline__ float gelu_derivative(float z) {
-  const float slope = gelu_slope(z);
-  return z == z ? slope : z;
-}
+__device__ __forceinline__ float gelu_derivative(float z) { return gelu_slope(z); }
 
 // 1 + e^-x, the divisor of the logistic function.
 __device__ __forceinline__ float logistic_divisor(float x) { return __fadd_rn(exp_of(-x), 1.0f); }
 
-// x / (1 + e^-x).
-__device__ __forceinline__ float silu(float x) { return __fdiv_rn(x, logistic_divisor(x)); }
+// x / (1 + e^-x): the rounded quotient, as __fdiv_rn gives it (all floats were compared), but without its branch for rare operands.
+// The divisor, 1 or more, is scaled so that its reciprocal is a normal float.
+__device__ __forceinline__ float silu(float x) {
+  const float divisor = logistic_divisor(x), d = __fmul_rn(divisor, 0x1p-32f);
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;\n" : "=f"(r) : "f"(d));
+  r = __fmaf_rn(__fmaf_rn(-d, r, 1.0f), r, r);
+  float q = __fmul_rn(x, r);
+  q = __fmaf_rn(__fmaf_rn(-d, q, x), r, q);
+  q = __fmaf_rn(__fmaf_rn(-d, q, x), r, q);
+  q = __fmul_rn(q, 0x1p-32f);
+  q = divisor < __uint_as_float(0x7f800000u) ? q : __fmul_rn(x, 0.0f);
+  // From 88 on the divisor is 1; a zero keeps its sign; NaN stays.
+  return x < 88.0f && x != 0.0f ? q : x;
+}
 
 // Reports an operand that can't be used; see CudaDevice.faultAddress().
 __device__ __forceinline__ void report_fault(int* fault, int kind, int first, int second, int third) {

@@ -1,14 +1,8 @@
 package dev.saccade.bench;
 
-import dev.saccade.engine.DeviceBuffer;
-import dev.saccade.engine.HostDevice;
-import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention;
-import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Objects;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
@@ -116,9 +110,8 @@ public class AttentionBench {
 
     /// The operands of one case.
     private static final class Session implements AutoCloseable {
-        private final HostDevice device = HostDevice.open();
-        private final Attention kernel = Attention.on(device);
-        private final List<DeviceBuffer> buffers = new ArrayList<>();
+        private final HostOperands operands = new HostOperands(0);
+        private final Attention kernel = Attention.on(operands.device());
         private final SplittableRandom random = new SplittableRandom(2026);
         private final Case work;
         private final Attention.Shape shape;
@@ -149,11 +142,11 @@ public class AttentionBench {
             k = random(key);
             v = random(key);
             dO = random(query);
-            o = empty(query);
-            lse = empty(rows);
-            dq = empty(query);
-            dk = empty(key);
-            dv = empty(key);
+            o = operands.empty(query);
+            lse = operands.empty(rows);
+            dq = operands.empty(query);
+            dk = operands.empty(key);
+            dv = operands.empty(key);
         }
 
         private int[] starts(int length) {
@@ -168,26 +161,12 @@ public class AttentionBench {
             return lengths;
         }
 
-        private Span empty(int elements) {
-            DeviceBuffer buffer = device.allocate(4L * elements);
-            buffers.add(buffer);
-            return Span.of(buffer, DType.F32);
-        }
-
         private Span random(int elements) {
             float[] values = new float[elements];
             for (int i = 0; i < elements; i++) {
                 values[i] = (float) random.nextGaussian();
             }
-            Span span = empty(elements);
-            device.upload(MemorySegment.ofArray(values), span.buffer(), 0);
-            return span;
-        }
-
-        private float[] download(Span span) {
-            float[] values = new float[Math.toIntExact(span.length())];
-            device.download(span.buffer(), 0, MemorySegment.ofArray(values));
-            return values;
+            return operands.of(values);
         }
 
         void forward() {
@@ -203,12 +182,12 @@ public class AttentionBench {
         void check() {
             forward();
             backward();
-            float[] queries = download(q);
-            float[] keys = download(k);
-            float[] values = download(v);
-            float[] upstream = download(dO);
-            float[] outputs = download(o);
-            float[] queryGradients = download(dq);
+            float[] queries = operands.floats(q);
+            float[] keys = operands.floats(k);
+            float[] values = operands.floats(v);
+            float[] upstream = operands.floats(dO);
+            float[] outputs = operands.floats(o);
+            float[] queryGradients = operands.floats(dq);
             int headDim = shape.headDim();
             int group = shape.heads() / shape.kvHeads();
             int keyHead = shape.kvHeads() - 1;
@@ -258,8 +237,8 @@ public class AttentionBench {
                     }
                 }
             }
-            float[] keyGradients = download(dk);
-            float[] valueGradients = download(dv);
+            float[] keyGradients = operands.floats(dk);
+            float[] valueGradients = operands.floats(dv);
             for (int d = 0; d < headDim; d++) {
                 require(keyGradients[key0 + d], keyGradient[d]);
                 require(valueGradients[key0 + d], valueGradient[d]);
@@ -282,8 +261,7 @@ public class AttentionBench {
 
         @Override
         public void close() {
-            buffers.forEach(DeviceBuffer::close);
-            device.close();
+            operands.close();
         }
     }
 }

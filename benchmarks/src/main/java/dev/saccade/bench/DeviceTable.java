@@ -32,6 +32,7 @@ final class DeviceTable {
               --device cpu|cuda[:N]  default: cuda:0 where there is one
               --tiny                 sizes for a CPU: shows that every case works
               --seconds S            about how long each entrant of a case runs (default 0.2)
+              --torch                measures PyTorch on the same cases first, where python3 has it
               --merge FILE           adds what torch_peers.py measured; may be repeated
               --out FILE             writes the table: FILE.md as Markdown, otherwise as JSON;
                                      may be repeated
@@ -52,6 +53,7 @@ final class DeviceTable {
         private String device = "";
         private boolean tiny;
         private boolean list;
+        private boolean torch;
         private double seconds = 0.2;
         private final List<Path> merged = new ArrayList<>();
         private final List<Path> outputs = new ArrayList<>();
@@ -63,6 +65,7 @@ final class DeviceTable {
                 switch (argument) {
                     case "--tiny" -> options.tiny = true;
                     case "--list" -> options.list = true;
+                    case "--torch" -> options.torch = true;
                     case "--device" -> options.device = value(arguments, ++i);
                     case "--seconds" -> options.seconds = seconds(value(arguments, ++i));
                     case "--merge" -> options.merged.add(Path.of(value(arguments, ++i)));
@@ -125,7 +128,16 @@ final class DeviceTable {
             cases.forEach(work -> out.println(work.name() + " " + work.parameters()));
             return 0;
         }
-        List<PeerFile> files = options.merged.stream().map(PeerFile::read).toList();
+        List<PeerFile> files =
+                new ArrayList<>(options.merged.stream().map(PeerFile::read).toList());
+        if (options.torch) {
+            PeerFile torch =
+                    new TorchPeers(System.getenv(), out)
+                            .measure(cases.stream().map(Case::name).toList());
+            if (torch != null) {
+                files.add(torch);
+            }
+        }
         try (Device device = open(options.device)) {
             Peers peers = device instanceof CudaDevice cuda ? Peers.open(cuda) : Peers.NONE;
             try {

@@ -1,14 +1,8 @@
 package dev.saccade.bench;
 
-import dev.saccade.engine.DeviceBuffer;
-import dev.saccade.engine.HostDevice;
-import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.entropy.Entropy;
-import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Objects;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
@@ -79,9 +73,8 @@ public class EntropyBench {
 
     /// The operands of one shape.
     private static final class Session implements AutoCloseable {
-        private final HostDevice device = HostDevice.open();
-        private final Entropy kernel = Entropy.on(device);
-        private final List<DeviceBuffer> buffers = new ArrayList<>();
+        private final HostOperands operands = new HostOperands(0);
+        private final Entropy kernel = Entropy.on(operands.device());
         private final int rows;
         private final int vocab;
         private final float[] values;
@@ -106,20 +99,13 @@ public class EntropyBench {
             }
             ones = new float[rows];
             Arrays.fill(ones, 1f);
-            logits = span(rows * vocab, DType.F32, MemorySegment.ofArray(values));
-            targets = span(rows, DType.I32, MemorySegment.ofArray(words));
-            upstream = span(rows, DType.F32, MemorySegment.ofArray(ones));
-            logProb = span(rows, DType.F32, MemorySegment.NULL);
-            entropy = span(rows, DType.F32, MemorySegment.NULL);
-            lse = span(rows, DType.F32, MemorySegment.NULL);
-            gradient = span(rows * vocab, DType.F32, MemorySegment.NULL);
-        }
-
-        private Span span(int elements, DType dtype, MemorySegment content) {
-            DeviceBuffer buffer = device.allocate((long) elements * dtype.bytes());
-            buffers.add(buffer);
-            device.upload(content, buffer, 0);
-            return Span.of(buffer, dtype);
+            logits = operands.of(values);
+            targets = operands.of(words);
+            upstream = operands.of(ones);
+            logProb = operands.empty(rows);
+            entropy = operands.empty(rows);
+            lse = operands.empty(rows);
+            gradient = operands.empty(rows * vocab);
         }
 
         void forward() {
@@ -136,12 +122,9 @@ public class EntropyBench {
         void check() {
             forward();
             backward();
-            float[] gotLogProb = new float[rows];
-            float[] gotEntropy = new float[rows];
-            float[] gotGradient = new float[rows * vocab];
-            device.download(logProb.buffer(), 0, MemorySegment.ofArray(gotLogProb));
-            device.download(entropy.buffer(), 0, MemorySegment.ofArray(gotEntropy));
-            device.download(gradient.buffer(), 0, MemorySegment.ofArray(gotGradient));
+            float[] gotLogProb = operands.floats(logProb);
+            float[] gotEntropy = operands.floats(entropy);
+            float[] gotGradient = operands.floats(gradient);
             for (int row = 0; row < rows; row += rows / 8) {
                 int from = row * vocab;
                 double sum = 0;
@@ -173,8 +156,7 @@ public class EntropyBench {
 
         @Override
         public void close() {
-            buffers.forEach(DeviceBuffer::close);
-            device.close();
+            operands.close();
         }
     }
 }

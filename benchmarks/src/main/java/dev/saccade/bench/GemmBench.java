@@ -1,14 +1,8 @@
 package dev.saccade.bench;
 
-import dev.saccade.engine.DeviceBuffer;
-import dev.saccade.engine.HostDevice;
-import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.gemm.Epilogue;
 import dev.saccade.kernels.gemm.Gemm;
-import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Objects;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
@@ -110,9 +104,8 @@ public class GemmBench {
 
     /// The operands of one product.
     private static final class Session implements AutoCloseable {
-        private final HostDevice device;
+        private final HostOperands operands;
         private final Gemm gemm;
-        private final List<DeviceBuffer> buffers = new ArrayList<>();
         private final SplittableRandom random = new SplittableRandom(2026);
         private final Gemm.Shape shape;
         private final float[] left;
@@ -124,13 +117,13 @@ public class GemmBench {
 
         Session(Gemm.Shape shape, int workers) {
             this.shape = shape;
-            device = workers == 0 ? HostDevice.open() : HostDevice.open(workers);
-            gemm = Gemm.on(device);
+            operands = new HostOperands(workers);
+            gemm = Gemm.on(operands.device());
             left = random(shape.m() * shape.k());
             right = random(shape.k() * shape.n());
-            a = upload(left);
-            b = upload(right);
-            c = upload(new float[shape.m() * shape.n()]);
+            a = operands.of(left);
+            b = operands.of(right);
+            c = operands.empty(shape.m() * shape.n());
             gigaflops = 2e-9 * shape.m() * shape.n() * shape.k();
         }
 
@@ -140,13 +133,6 @@ public class GemmBench {
                 values[i] = (float) random.nextDouble(-1, 1);
             }
             return values;
-        }
-
-        private Span upload(float[] values) {
-            DeviceBuffer buffer = device.allocate((long) values.length * Float.BYTES);
-            buffers.add(buffer);
-            device.upload(MemorySegment.ofArray(values), buffer, 0);
-            return Span.of(buffer, DType.F32);
         }
 
         void multiply() {
@@ -160,8 +146,7 @@ public class GemmBench {
             int k = shape.k();
             boolean transposedA = shape.layout() == Gemm.Layout.TN;
             boolean transposedB = shape.layout() == Gemm.Layout.NT;
-            float[] actual = new float[m * n];
-            device.download(c.buffer(), 0, MemorySegment.ofArray(actual));
+            float[] actual = operands.floats(c);
             for (int row = 0; row < m; row++) {
                 for (int column = 0; column < n; column++) {
                     float sum = 0;
@@ -182,8 +167,7 @@ public class GemmBench {
 
         @Override
         public void close() {
-            buffers.forEach(DeviceBuffer::close);
-            device.close();
+            operands.close();
         }
     }
 }

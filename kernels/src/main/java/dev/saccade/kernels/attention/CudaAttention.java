@@ -340,15 +340,17 @@ final class CudaAttention implements Attention {
             }
             return;
         }
-        if (hopper != null && type == DType.BF16 && hopper.choose(shape, sequences) != null) {
+        HopperForward kernel =
+                hopper != null && type == DType.BF16 ? hopper.choose(shape, sequences) : null;
+        if (hopper != null && kernel != null) {
             int tile = HopperBackward.ROWS;
             TileList keys = tiles(shape, sequences, TileList.Side.KEYS, tile, 1);
             TileList queries = tiles(shape, sequences, TileList.Side.ROWS, tile, 1);
             float scaleLog2 = scaleLog2(shape);
             hopper.backward()
                     .launch(
-                            shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, keys, queries,
-                            scaleLog2);
+                            kernel, shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, keys,
+                            queries, scaleLog2);
             return;
         }
         Kernels kernels = kernels(type, shape.headDim());

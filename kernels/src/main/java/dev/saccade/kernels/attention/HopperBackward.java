@@ -22,12 +22,15 @@ final class HopperBackward {
     private static final int THREADS = 3 * 128;
     private static final int STATISTICS_THREADS = 256;
 
-    /// Rows of statistics for each head: lse log2(e) and dO.o.
+    /// Lines of statistics for each head: lse log2(e) and dO.o.
     private static final int STATISTICS = 2;
+
+    /// Copies of them, in each of which rows lie one place further.
+    private static final int COPIES = 4;
 
     private static final int BYTES = 2;
 
-    /// What a row of a tensor map begins at a multiple of.
+    /// What a line of a tensor map begins at a multiple of.
     private static final int PITCH = 16 / Float.BYTES;
 
     private final CudaDevice cuda;
@@ -60,10 +63,22 @@ final class HopperBackward {
                 + (4 + 2 * stages) * Long.BYTES;
     }
 
+    /// The kernel of dk and dv; at head dimension 128 there is one.
+    static String keysKernel(HopperForward kernel, int headDim) {
+        return "keys_backward_" + headDim + (headDim == 64 ? "_" + kernel.suffix() : "");
+    }
+
+    /// The kernel of dq.
+    static String queriesKernel(HopperForward kernel, int headDim) {
+        return "queries_backward_" + headDim + "_" + kernel.suffix();
+    }
+
+    /// @param kernel that of the forward pass, whose way of overlapping is taken
     /// @param q begins, as all operands do, on 16 bytes
     /// @param keys tiles of [#ROWS] keys each
     /// @param queries tiles of [#ROWS] queries each, not packed
     void launch(
+            HopperForward kernel,
             Shape shape,
             Sequences sequences,
             Span q,
@@ -84,8 +99,9 @@ final class HopperBackward {
         int mappedRows = Math.max(1, queryRows);
         int queryWidth = shape.heads() * headDim;
         int keyWidth = shape.kvHeads() * headDim;
-        int pitch = Math.ceilDiv(mappedRows, PITCH) * PITCH;
-        int lines = STATISTICS * shape.heads();
+        int places = mappedRows + COPIES - 1;
+        int pitch = Math.ceilDiv(places, PITCH) * PITCH;
+        int lines = COPIES * STATISTICS * shape.heads();
         try (DeviceBuffer buffer = cuda.allocate((long) lines * pitch * Float.BYTES)) {
             kernel("statistics_" + headDim)
                     .begin()
@@ -104,24 +120,24 @@ final class HopperBackward {
             HopperAttention.encode(staying1, v, keyRows, keyWidth, ROWS);
             HopperAttention.encode(tile0, q, mappedRows, queryWidth, TILE);
             HopperAttention.encode(tile1, dO, mappedRows, queryWidth, TILE);
-            encodeStatistics(mappedRows, lines, pitch, TILE);
-            Kernel launch = maps("keys_backward_" + headDim);
+            encodeStatistics(places, lines, pitch, TILE);
+            Kernel launch = maps(keysKernel(kernel, headDim));
             launch.pointer(dk.address()).pointer(dv.address());
             launch(launch, shape, keys, shape.kvHeads(), scaleLog2);
             HopperAttention.encode(staying0, q, mappedRows, queryWidth, ROWS);
             HopperAttention.encode(staying1, dO, mappedRows, queryWidth, ROWS);
             HopperAttention.encode(tile0, k, keyRows, keyWidth, TILE);
             HopperAttention.encode(tile1, v, keyRows, keyWidth, TILE);
-            encodeStatistics(mappedRows, lines, pitch, ROWS);
-            launch = maps("queries_backward_" + headDim);
+            encodeStatistics(places, lines, pitch, ROWS);
+            launch = maps(queriesKernel(kernel, headDim));
             launch.pointer(dq.address());
             launch(launch, shape, queries, shape.heads(), scaleLog2);
         }
     }
 
-    private void encodeStatistics(int rows, int lines, int pitch, int boxRows) {
+    private void encodeStatistics(int places, int lines, int pitch, int boxPlaces) {
         statistics
-                .dimension(0, rows, boxRows)
+                .dimension(0, places, boxPlaces)
                 .dimension(1, lines, (long) pitch * Float.BYTES, STATISTICS)
                 .encode();
     }

@@ -8,7 +8,7 @@ import dev.saccade.kernels.gemm.CudaTile.Form;
 enum HopperTile {
     COLUMNS_256(256, 2, false, 4, 64, 2, 0, 0, 1.0),
     COLUMNS_224(224, 2, false, 4, 112, 1, 0, 0, 1.0),
-    COLUMNS_192(192, 2, true, 5, 32, 3, 0, 0, 1.0),
+    COLUMNS_192(192, 2, true, 5, 32, 3, 32, 3, 1.0),
     COLUMNS_160(160, 2, true, 5, 32, 3, 80, 2, 0.99),
     COLUMNS_128(128, 2, true, 6, 32, 4, 32, 3, 0.88),
     COLUMNS_112(112, 2, true, 6, 112, 1, 0, 0, 0.83),
@@ -53,6 +53,8 @@ enum HopperTile {
     private static final int LAST_COLUMN_OF_TURNS = 8;
     private static final int COLUMN_OF_SHARED = 6;
     private static final int ALONE_ROUNDS = 3;
+    private static final int LONG_GATED_DEPTH = 4096;
+    private static final double SHORT_GATED_192 = 1.05;
 
     private final int rows;
     private final int columns;
@@ -153,6 +155,9 @@ enum HopperTile {
         double round = cluster == 1 && rounds <= ALONE_ROUNDS ? products : products / speed;
         double epilogue = turns ? 0 : columns * COLUMN_OF_SHARED;
         double last = turns ? columns * LAST_COLUMN_OF_TURNS : 0;
+        if (form == Form.SWI_GLU && this == COLUMNS_192 && k < LONG_GATED_DEPTH) {
+            round *= SHORT_GATED_192; // too short for the longest epilogue to hide behind
+        }
         return rounds * (round + epilogue) + last + (cluster > 1 ? CLUSTER_STARTS : 0);
     }
 
@@ -172,7 +177,7 @@ enum HopperTile {
             return form.isLayer() && !fromC && m <= rows && has > 0;
         }
         if (form == Form.SWI_GLU) {
-            return !fromC && pairBoxes > 0;
+            return !fromC && pairBoxes > 0 && (this != COLUMNS_192 || plain);
         }
         return switch (this) {
             case COLUMNS_256, COLUMNS_128, ALONE_128 -> true;

@@ -411,7 +411,9 @@ public final class VectorMath {
         p = p.fma(u, VECTOR_Q1);
         // Not z times the sum: that sum's own rounding would show where the slope is small.
         FloatVector slope = z.mul(u).fma(p, z.fma(VECTOR_Q0, VECTOR_HALF));
-        return slope.max(0f).min(1f).blend(slope, z.abs().compare(VectorOperators.LT, Q_END));
+        return z.blend(0f, z.compare(VectorOperators.LT, 0f))
+                .blend(1f, z.compare(VectorOperators.GT, 0f))
+                .blend(slope, z.abs().compare(VectorOperators.LT, Q_END));
     }
 
     /// The derivative of [#gelu(float)], the same bits as [#geluDerivative(FloatVector)].
@@ -435,7 +437,7 @@ public final class VectorMath {
         p = Math.fma(p, u, Q2);
         p = Math.fma(p, u, Q1);
         float slope = Math.fma(z * u, p, Math.fma(z, Q0, 0.5f));
-        return Math.abs(z) < Q_END ? slope : Math.min(Math.max(slope, 0f), 1f);
+        return Math.abs(z) < Q_END ? slope : z > 0f ? 1f : z < 0f ? 0f : z;
     }
 
     private static FloatVector vector(float value) {

@@ -9,6 +9,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
+import dev.saccade.kernels.internal.VectorMath;
 import dev.saccade.kernels.testing.Buffers;
 import dev.saccade.kernels.testing.Oracle;
 import dev.saccade.kernels.testing.Placed;
@@ -121,6 +122,37 @@ class ActivationContractTest {
             assertThat(Math.abs(results.dUp[i])).isEqualTo(linear[i]);
             assertThat(Math.abs(results.geluGradient[i])).isEqualTo(slope[i]);
             assertThat(Math.abs(results.dGate[i])).isEqualTo(slope[i]);
+        }
+    }
+
+    /// Numbers of every size, and what isn't a number.
+    @ParameterizedTest
+    @EnumSource(names = {"CPU_F32", "CUDA_F32"})
+    void everySizeHasTheBitsOfTheScalar(Target target) {
+        int count = 1 << 20;
+        float[] z = new float[count];
+        float[] ones = new float[count];
+        for (int i = 0; i < count; i++) {
+            z[i] = Float.intBitsToFloat((int) (i * ((1L << 32) / count) + i % 4093));
+            ones[i] = 1;
+        }
+        z[1] = 88f;
+        z[2] = -88.72f;
+        z[3] = -88.73f;
+        z[4] = Float.NEGATIVE_INFINITY;
+        z[5] = Float.POSITIVE_INFINITY;
+        z[6] = -0f;
+        Results results = run(target, z, ones, ones, 0);
+        for (int i = 0; i < count; i++) {
+            assertSame("gelu", z[i], results.gelu[i], VectorMath.gelu(z[i]));
+            assertSame("slope", z[i], results.geluGradient[i], VectorMath.geluDerivative(z[i]));
+            assertSame("silu", z[i], results.swiGlu[i], VectorMath.silu(z[i]));
+        }
+    }
+
+    private static void assertSame(String what, float z, float got, float wanted) {
+        if (Float.floatToIntBits(got) != Float.floatToIntBits(wanted)) {
+            throw new AssertionError("%s of %s: %s, not %s".formatted(what, z, got, wanted));
         }
     }
 

@@ -792,7 +792,7 @@ class AttentionContractTest {
         }
     }
 
-    /// Every kernel of the forward pass on Hopper, with extents.
+    /// Every kind of kernels on Hopper, with extents.
     static Stream<Arguments> hopperKernels() {
         return Stream.of(HopperForward.values())
                 .flatMap(kernel ->
@@ -907,36 +907,25 @@ class AttentionContractTest {
         }
     }
 
-    /// Extents for the backward pass on Hopper.
-    static Stream<Arguments> hopperBackward() {
-        return Stream.of(
-                Arguments.of(2, 2, 128, true),
-                Arguments.of(10, 2, 128, true),
-                Arguments.of(6, 2, 128, false),
-                Arguments.of(7, 1, 64, true),
-                Arguments.of(3, 3, 64, true),
-                Arguments.of(4, 2, 64, false));
-    }
-
     /// Whether gradients have the same bits by wgmma, from tiles of 64 rows that TMA cuts out of
     /// what lies there, as by mma.sync: they have one order, and what belongs to others adds
     /// nothing.
     @ParameterizedTest
-    @MethodSource("hopperBackward")
+    @MethodSource("hopperKernels")
     void hopperAndPortableGradientsAgreeInTheirBits(
-            int heads, int kvHeads, int headDim, boolean causal) {
+            HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
         Shape shape = shape(heads, kvHeads, headDim, causal);
         Sequences sequences =
                 packed(1, 2, 63, 64, 65, 0, 127, 128, 129, 191, 192, 193, 256, 257, 600, 1025);
         assertHopperGradientsAgree(
-                Inputs.random(Target.CUDA_BF16, shape, sequences, 121 + headDim));
+                kernel, Inputs.random(Target.CUDA_BF16, shape, sequences, 121 + headDim));
     }
 
     /// As [#hopperLeavesWhatBelongsToNobody].
     @ParameterizedTest
-    @MethodSource("hopperBackward")
+    @MethodSource("hopperKernels")
     void hopperGradientsLeaveWhatBelongsToNobody(
-            int heads, int kvHeads, int headDim, boolean causal) {
+            HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
         Shape shape = shape(heads, kvHeads, headDim, causal);
         Sequences sequences =
                 new Sequences(
@@ -951,7 +940,7 @@ class AttentionContractTest {
         spoil(in.dO, query);
         spoil(in.k, key);
         spoil(in.v, key);
-        Gradients gradients = assertHopperGradientsAgree(in);
+        Gradients gradients = assertHopperGradientsAgree(kernel, in);
         assertOnlyCoveredAreWritten(gradients.dq, query);
         assertOnlyCoveredAreWritten(gradients.dk, key);
         assertOnlyCoveredAreWritten(gradients.dv, key);
@@ -959,20 +948,20 @@ class AttentionContractTest {
 
     /// More items than multiprocessors, several times, so that rings and rounds wrap.
     @ParameterizedTest
-    @MethodSource("hopperBackward")
-    void hopperBackwardBlocksTakeManyItems(int heads, int kvHeads, int headDim, boolean causal) {
-        int[] lengths = new int[40];
-        Arrays.setAll(lengths, s -> 100 + 23 * s);
+    @MethodSource("hopperKernels")
+    void hopperBackwardBlocksTakeManyItems(
+            HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
+        int[] lengths = new int[200];
+        Arrays.setAll(lengths, s -> 1 + 37 * s % 140);
         Shape shape = shape(heads, kvHeads, headDim, causal);
         assertHopperGradientsAgree(
-                Inputs.random(Target.CUDA_BF16, shape, packed(lengths), 141 + headDim));
+                kernel, Inputs.random(Target.CUDA_BF16, shape, packed(lengths), 141 + headDim));
     }
 
-    private static Gradients assertHopperGradientsAgree(Inputs in) {
+    private static Gradients assertHopperGradientsAgree(HopperForward kernel, Inputs in) {
         CudaDevice cuda = Target.sharedCuda();
         try (Operands portable = new Operands(in, 0, _ -> new CudaAttention(cuda, null));
-                Operands forced =
-                        new Operands(in, 0, _ -> hopper(cuda, HopperForward.OVERLAPPED))) {
+                Operands forced = new Operands(in, 0, _ -> hopper(cuda, kernel))) {
             portable.forward();
             forced.forward();
             Gradients expected = portable.backward();

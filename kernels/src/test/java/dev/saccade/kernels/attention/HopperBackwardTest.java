@@ -16,4 +16,13 @@ class HopperBackwardTest {
             assertThat(HopperBackward.sharedBytes(headDim)).isLessThanOrEqualTo(SHARED_BYTES);
         }
     }
+
+    @Test
+    void kernelsAreThoseOfTheForwardPass() {
+        HopperForward kernel = HopperForward.SIMPLE;
+        assertThat(HopperBackward.keysKernel(kernel, 64)).isEqualTo("keys_backward_64_simple");
+        assertThat(HopperBackward.keysKernel(kernel, 128)).isEqualTo("keys_backward_128");
+        assertThat(HopperBackward.queriesKernel(kernel, 128))
+                .isEqualTo("queries_backward_128_simple");
+    }
 }

@@ -36,7 +36,8 @@ class HopperTileTest {
         "NT,false,8192,8192,8192,COLUMNS_192",
         "NN,false,8192,8192,8192,COLUMNS_192",
         "TN,true,5120,27648,8192,COLUMNS_192",
-        "SWI_GLU,false,16384,27648,5120,COLUMNS_160",
+        "SWI_GLU,false,16384,27648,5120,COLUMNS_192",
+        "SWI_GLU,false,8192,4864,896,COLUMNS_160",
         // The width that leaves least idle.
         "NT,false,4096,4096,4096,COLUMNS_256",
         "NT,false,16384,5120,5120,COLUMNS_160",
