@@ -57,8 +57,8 @@ __device__ __forceinline__ uint64_t load_bits(const uint32_t* bits, int first, i
   return lane_bits(from[0], from[1], quad_lane);
 }
 
-// The sums of another lane.
-template <bool MASS> __device__ __forceinline__ Sums sums_of_lane(const Sums& sums, int lane) {
+// The sums that another lane has.
+template <bool MASS> __device__ __forceinline__ Sums sums_from(const Sums& sums, int lane) {
   return {__shfl_sync(0xffffffffu, sums.max, lane), __shfl_sync(0xffffffffu, sums.sum, lane),
           __shfl_sync(0xffffffffu, sums.weighted, lane), MASS ? __shfl_sync(0xffffffffu, sums.inside, lane) : 0.0f};
 }
@@ -105,12 +105,12 @@ __device__ __forceinline__ void segments_of(
     best = best_of_lanes<4 * SEGMENT_BLOCKS>(best);
   }
 
-  const Sums part = sums_of_block<0, 2, FULL>(x, scale, members);
+  const Sums part = sums_of_quad<FULL>(sums_of_lane<0, 2, FULL>(x, block_max<0, 2>(x), scale, members));
   const int first_lane = lane / (4 * SEGMENT_BLOCKS) * (4 * SEGMENT_BLOCKS);
   Sums sums = no_sums();
 #pragma unroll
   for (int b = 0; b < SEGMENT_BLOCKS; ++b) {
-    sums = add_block<FULL>(sums, sums_of_lane<FULL>(part, first_lane + 4 * b), scale);
+    sums = add_block<FULL>(sums, sums_from<FULL>(part, first_lane + 4 * b), scale);
   }
   const int segment = first / SEGMENT_WORDS;
   if (lane % (4 * SEGMENT_BLOCKS) == 0 && segment < segments) {

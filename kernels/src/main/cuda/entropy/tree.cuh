@@ -70,11 +70,11 @@ __device__ __forceinline__ float add_lanes(float x) {
   return __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
-// A block's sums, in every lane of the quad that calls this together. Bit 2 j + i of `members` says whether a word is in the
-// set.
+// A lane's part of a block's sums, relative to the block's largest x, `max`. Bit 2 j + i of `members` says whether a word is in
+// the set.
 template <int FIRST, int STRIDE, bool MASS, int LENGTH>
-__device__ __forceinline__ Sums sums_of_block(const float (&x)[LENGTH], float scale, uint64_t members) {
-  Sums sums{block_max<FIRST, STRIDE>(x), 0.0f, 0.0f, 0.0f};
+__device__ __forceinline__ Sums sums_of_lane(const float (&x)[LENGTH], float max, float scale, uint64_t members) {
+  Sums sums{max, 0.0f, 0.0f, 0.0f};
   const float base = base_of(sums.max);
 #pragma unroll
   for (int j = 0; j < LANE_WORDS / 2; ++j) {
@@ -87,10 +87,12 @@ __device__ __forceinline__ Sums sums_of_block(const float (&x)[LENGTH], float sc
       if constexpr (MASS) sums.inside = __fadd_rn(sums.inside, members >> (2 * j + i) & 1 ? e : 0.0f);
     }
   }
-  sums.sum = add_lanes(sums.sum);
-  sums.weighted = add_lanes(sums.weighted);
-  if constexpr (MASS) sums.inside = add_lanes(sums.inside);
   return sums;
+}
+
+// The block's, in every lane of the quad that calls this together.
+template <bool MASS> __device__ __forceinline__ Sums sums_of_quad(const Sums& lane) {
+  return {lane.max, add_lanes(lane.sum), add_lanes(lane.weighted), MASS ? add_lanes(lane.inside) : 0.0f};
 }
 
 // What the blocks of a segment came to so far, and the next one.

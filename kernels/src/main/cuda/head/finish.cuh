@@ -2,8 +2,9 @@
 // has 64 rows x 256 words as wgmma lays them out (hopper.cuh): a block of the tree of entropy/tree.cuh, and of each 32 words
 // and row a thread has all that two counters of the noise make (Philox.java).
 //
-// A finish is called for parts of a row's words, which are 1 or 4 tiles: begin(row), tile(acc, row, word) for each tile, and
-// end(row, word). `row` is that of the thread's first sums, `word` the first of the tile or part.
+// A finish is called for parts of a row's words, which are 1 or 4 tiles: begin(row), for each tile before(word), while there is no
+// product yet to wait for what it loads, tile(acc, row, word) and after(), and end(row, word). `row` is that of the thread's first
+// sums, `word` the first of the tile or part. Where warpgroups finish one at a time, only tile() keeps the other one waiting.
 #pragma once
 
 #include "../entropy/results.cuh"
@@ -103,13 +104,25 @@ struct TargetLogits {
   }
 };
 
-// Adds a tile to the sums of a thread's two rows.
-template <bool MASS>
-__device__ __forceinline__ void add_tile(
-    Sums (&sums)[2], const float (&acc)[LENGTH], float scale, uint64_t members) {
-  sums[0] = add_block<MASS>(sums[0], sums_of_block<0, 4, MASS>(acc, scale, members), scale);
-  sums[1] = add_block<MASS>(sums[1], sums_of_block<2, 4, MASS>(acc, scale, members), scale);
-}
+// The sums of a thread's two rows over the tiles of a part. What the lanes have of a tile is first kept apart: both rows' chains
+// run side by side, and nobody waits for shuffles between them.
+template <bool MASS> struct PartSums {
+  Sums sums[2], lane[2];
+
+  __device__ __forceinline__ void begin() { sums[0] = sums[1] = no_sums(); }
+
+  __device__ __forceinline__ void tile(const float (&acc)[LENGTH], float scale, uint64_t members) {
+    const float first_max = block_max<0, 4>(acc), second_max = block_max<2, 4>(acc);
+    lane[0] = sums_of_lane<0, 4, MASS>(acc, first_max, scale, members);
+    lane[1] = sums_of_lane<2, 4, MASS>(acc, second_max, scale, members);
+  }
+
+  __device__ __forceinline__ void after(float scale) {
+    const Sums first = sums_of_quad<MASS>(lane[0]), second = sums_of_quad<MASS>(lane[1]);
+    sums[0] = add_block<MASS>(sums[0], first, scale);
+    sums[1] = add_block<MASS>(sums[1], second, scale);
+  }
+};
 
 // Each row's sums over a part, and its target's logit; FULL: with a set's share, and the part's largest word.
 template <typename Flags, bool FULL> struct Statistics {
@@ -122,42 +135,44 @@ template <typename Flags, bool FULL> struct Statistics {
   float4* to_sums;
   int* to_words;
 
-  Sums sums[2];
+  PartSums<FULL> part;
   int best[2];  // the word of the largest logit, which is the sums' maximum; the same in a quad of lanes
+  uint64_t banned;
 
   __device__ __forceinline__ void begin(int row) {
     target.begin(row, parts.rows);
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      sums[h] = no_sums();
-      best[h] = none_best().word;
-    }
+    part.begin();
+    best[0] = best[1] = none_best().word;
   }
 
+  __device__ __forceinline__ void before(int word) { banned = bans.of(word); }
+
   template <int H> __device__ __forceinline__ void find_word(const float (&acc)[LENGTH], int word) {
-    Best found{sums[H].max, best[H]};
+    Best found{part.sums[H].max, best[H]};
     find_best<2 * H, 4>(found, acc, word + threadIdx.x % 4 * 2);
     best[H] = best_of_lanes<4>(found).word;
   }
 
   __device__ __forceinline__ void tile(float (&acc)[LENGTH], int row, int word) {
     target.tile(acc, row, word);
-    ban(acc, bans.of(word));
+    ban(acc, banned);
     uint64_t members = 0;
     if constexpr (FULL) {
       find_word<0>(acc, word);
       find_word<1>(acc, word);
       if (has_set) members = set.of(word);
     }
-    add_tile<FULL>(sums, acc, scale, members);
+    part.tile(acc, scale, members);
   }
+
+  __device__ __forceinline__ void after() { part.after(scale); }
 
   __device__ __forceinline__ void end(int row, int word) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       if (threadIdx.x % 4 == 0 && row + 8 * h < parts.rows) {
         const long long at = parts.at(row + 8 * h, word);
-        to_sums[at] = pack_sums(sums[h]);
+        to_sums[at] = pack_sums(part.sums[h]);
         if constexpr (FULL) to_words[at] = best[h];
       }
     }
@@ -232,7 +247,8 @@ template <typename Flags, bool MASS> struct Drawing {
   Entry* to_entries;
   float* to_logits;
 
-  Sums sums[2];
+  PartSums<MASS> part;
+  uint64_t banned;
   Winner winner[2];
   long long key[2];
   int position[2];
@@ -243,22 +259,24 @@ template <typename Flags, bool MASS> struct Drawing {
     forced.begin(row, parts.rows);
     if (row != known_row) known[0] = known[1] = NONE;
     known_row = row;
+    part.begin();
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const bool exists = row + 8 * h < parts.rows;
-      sums[h] = no_sums();
       winner[h] = {NONE, -1, NONE};
       key[h] = exists ? rule.keys[row + 8 * h] : 0;
       position[h] = exists ? rule.positions[row + 8 * h] : 0;
     }
   }
 
+  __device__ __forceinline__ void before(int word) { banned = bans.of(word); }
+
   __device__ __forceinline__ void tile(float (&acc)[LENGTH], int row, int word) {
     forced.tile(acc, row, word);
-    ban(acc, bans.of(word));
+    ban(acc, banned);
     uint64_t members = 0;
     if constexpr (MASS) members = set.of(word);
-    add_tile<MASS>(sums, acc, scale, members);
+    part.tile(acc, scale, members);
     if (withholds) ban(acc, withheld.of(word));
     // A loop: written out for all 128 logits it would be more instructions than their caches hold.
 #pragma unroll 1
@@ -269,6 +287,8 @@ template <typename Flags, bool MASS> struct Drawing {
       for (int h = 0; h < 2; ++h) compete(winner[h], known[h], x[h], key[h], position[h], word + block * 32);
     }
   }
+
+  __device__ __forceinline__ void after() { part.after(scale); }
 
   // Lets a thread's 8 words of the 32 from `first` on compete: 8 j + 2 q + i for j = 0 ... 3. The outputs 0 and 1 of counter
   // q of the 8 are the noise of those of j = 0, 2 and 3 of j = 2; of counter 4 + q of j = 1 and j = 3.
@@ -317,7 +337,7 @@ template <typename Flags, bool MASS> struct Drawing {
       }
       if (threadIdx.x % 4 == 0 && row + 8 * h < parts.rows) {
         const long long at = parts.at(row + 8 * h, word);
-        to_sums[at] = pack_sums(sums[h]);
+        to_sums[at] = pack_sums(part.sums[h]);
         to_entries[at] = entry;
         to_logits[at] = logit;
       }

@@ -103,8 +103,7 @@ struct Token {
   }
 };
 
-// Multiplies, and hands each tile's sums to `finish`: begin(row), tile(acc, row, word), end(row, word), `row` being that
-// of the thread's first sums, and the word counted from the walk's first.
+// Multiplies, and hands each tile's sums to `finish`: see finish.cuh. A word is counted from the walk's first.
 template <typename Finish>
 __device__ __forceinline__ void product(
     const TensorMap& hidden, const TensorMap& weight, Walk walk, int width, Finish& finish) {
@@ -131,12 +130,14 @@ __device__ __forceinline__ void product(
       const int row = walk.row + own_row;
       const bool exists = walk.row + warp * 16 < walk.rows;  // a row of the warp
       if (exists && walk.begins_unit()) finish.begin(row);
+      if (exists) finish.before(walk.word);
       float acc[LENGTH] = {};
       multiply(acc, width);
       token.take();
       if (exists) finish.tile(acc, row, walk.word);
       __syncwarp();
       token.give(walk.is_last());
+      if (exists) finish.after();
       if (exists && walk.ends_unit()) finish.end(row, walk.begin);
     }
   }
@@ -159,6 +160,7 @@ struct Gradient {
 
   int target[2];
   Factors factor[2];
+  uint64_t banned;
 
   __device__ __forceinline__ Gradient(const TensorMap& map, uint32_t boxes) : map(map), out(boxes) {}
 
@@ -171,8 +173,10 @@ struct Gradient {
     }
   }
 
+  __device__ __forceinline__ void before(int word) { banned = bans.of(first + word); }
+
   __device__ __forceinline__ void tile(float (&acc)[LENGTH], int row, int word) {
-    ban(acc, bans.of(first + word));
+    ban(acc, banned);
 #pragma unroll
     for (int i = 0; i < LENGTH; ++i) acc[i] = gradient_of(factor[i / 2 % 2], acc[i], inverse);
 #pragma unroll
@@ -238,6 +242,7 @@ struct Gradient {
     }
   }
 
+  __device__ __forceinline__ void after() const {}
   __device__ __forceinline__ void end(int, int) const {}
 };
 

@@ -77,7 +77,9 @@ __device__ __forceinline__ void product(
       multiply(acc, tiles.last);
       if (warp % 4 * 16 < rows) {
         finish.begin(row);
+        finish.before(tiles.column);
         finish.tile(acc[0], row, tiles.column);
+        finish.after();
         finish.end(row, tiles.column);
       }
     }

@@ -35,9 +35,10 @@ import org.jspecify.annotations.Nullable;
 ///
 /// **Where.** The CPU, and CUDA for what the next sentences don't name, make the logits of some
 /// rows (forward) or of some words (backward) at a time. On Hopper, BF16 whose width is a multiple
-/// of 8 goes through kernels in which logits stay in registers: forward and drawing with any number
-/// of rows, backward with more than 64. Back to stored logits go draws with top-k, top-p or min-p,
-/// which take a second look at a row, and draws that are also asked for the most probable word.
+/// of 8 goes through kernels in which logits stay in registers: forward with any number of rows,
+/// drawing with up to 64 or more than 128, backward with more than 64. Back to stored logits go
+/// draws with top-k, top-p or min-p, which take a second look at a row, and draws that are also
+/// asked for the most probable word.
 public interface Head {
 
     /// What both passes read.
