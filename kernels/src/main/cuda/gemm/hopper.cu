@@ -163,7 +163,8 @@ __device__ __forceinline__ void finish_rows(
       }
     };
     if (f.kept != nullptr) {
-      const uint32_t box = out.take();
+      // The box that then takes the residual, if there is one: boxes that went round on their own would meet it.
+      const uint32_t box = f.residual == nullptr ? out.take() : out.take(p % T::BOXES);
 #pragma unroll 1
       for (int b = 0; b < BLOCKS; ++b) {
         float z[8];

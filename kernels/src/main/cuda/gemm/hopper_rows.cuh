@@ -105,6 +105,14 @@ template <int COLUMNS, int BOXES> struct Outbox {
     return taken;
   }
 
+  // Takes box b when all that was sent has left: between passes that use a box twice.
+  __device__ __forceinline__ uint32_t take(int b) {
+    if (threadIdx.x % 32 == 0) stores_wait_read<0>();
+    __syncwarp();
+    next = b + 1 == BOXES ? 0 : b + 1;
+    return memory + b * Box<COLUMNS>::BYTES;
+  }
+
   // Sends what the lanes wrote to column x, row y of an array.
   __device__ __forceinline__ void send(const TensorMap& map, uint32_t box, int x, int y) const {
     asynchronous_fence();

@@ -931,7 +931,7 @@ class AttentionContractTest {
                 new Sequences(
                         new int[] {45, 1, 8, 90, 200, 400},
                         new int[] {37, 5, 0, causal ? 0 : 2, 130, 1},
-                        new int[] {102, 3, 90, 300, 310, 5},
+                        new int[] {102, 3, 90, 300, 310, 830},
                         new int[] {140, 80, 10, causal ? 2 : 0, 517, 70});
         Inputs in = Inputs.random(Target.CUDA_BF16, shape, sequences, 131 + headDim);
         boolean[] query = covered(sequences.queryStart(), sequences.queryLength(), in.q.length);
