@@ -6,11 +6,13 @@ import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention;
 import java.util.Arrays;
 import java.util.List;
+import java.util.SplittableRandom;
 import java.util.function.IntConsumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
-/// Attention over equally long sequences. The arithmetic counted is that of the scores a query
-/// sees: `4 * headDim` for each forward, 2.5 times that backward.
+/// Attention over sequences of one length, or packed ones of many. The arithmetic counted is that
+/// of the scores a query sees: `4 * headDim` for each forward, 2.5 times that backward.
 final class AttentionCases {
     private static final int SAMPLES = 6;
     private static final double BACKWARD = 2.5;
@@ -72,12 +74,10 @@ final class AttentionCases {
             Workbench bench,
             DType dtype,
             Attention.Shape shape,
-            int batch,
-            int queries,
-            int keys,
+            Attention.Sequences sequences,
             @Nullable Paging paging) {
 
-        static Extents of(Case work, Workbench bench, boolean causal, int queries, int keys) {
+        static Extents of(Case work, Workbench bench, boolean causal, int[] queries, int[] keys) {
             int headDim = work.integer("head_dim");
             Attention.Shape shape =
                     new Attention.Shape(
@@ -86,21 +86,68 @@ final class AttentionCases {
                             headDim,
                             causal,
                             (float) (1 / Math.sqrt(headDim)));
-            return new Extents(
-                    bench, work.dtype(), shape, work.integer("batch"), queries, keys, null);
+            Attention.Sequences sequences =
+                    new Attention.Sequences(starts(queries), queries, starts(keys), keys);
+            return new Extents(bench, work.dtype(), shape, sequences, null);
         }
 
         static Extents self(Case work, Workbench bench) {
-            int length = work.integer("length");
-            return of(work, bench, work.flag("causal"), length, length);
+            int[] lengths =
+                    work.text("tokens", "").isEmpty()
+                            ? equal(work, work.integer("length"))
+                            : mixed(work);
+            return of(work, bench, work.flag("causal"), lengths, lengths);
+        }
+
+        /// As many sequences as the case's batch, all of one length.
+        static int[] equal(Case work, int length) {
+            int[] lengths = new int[work.integer("batch")];
+            Arrays.fill(lengths, length);
+            return lengths;
+        }
+
+        /// Lengths from `shortest` to `longest`, all equally likely and the same in each run; the
+        /// last one is what is left of `tokens`.
+        private static int[] mixed(Case work) {
+            int shortest = work.integer("shortest");
+            int longest = work.integer("longest");
+            SplittableRandom random = new SplittableRandom(1);
+            IntStream.Builder lengths = IntStream.builder();
+            int left = work.integer("tokens");
+            while (left > 0) {
+                int length = Math.min(left, random.nextInt(shortest, longest + 1));
+                lengths.add(length);
+                left -= length;
+            }
+            return lengths.build().toArray();
+        }
+
+        private static int[] starts(int[] lengths) {
+            int[] starts = new int[lengths.length];
+            for (int s = 1; s < lengths.length; s++) {
+                starts[s] = starts[s - 1] + lengths[s - 1];
+            }
+            return starts;
         }
 
         Extents paged(Paging paging) {
-            return new Extents(bench, dtype, shape, batch, queries, keys, paging);
+            return new Extents(bench, dtype, shape, sequences, paging);
+        }
+
+        int batch() {
+            return sequences.count();
+        }
+
+        int queries(int sequence) {
+            return sequences.queryLength()[sequence];
+        }
+
+        int keys(int sequence) {
+            return sequences.keyLength()[sequence];
         }
 
         long rows() {
-            return (long) batch * queries;
+            return sequences.queryRows();
         }
 
         long queryElements() {
@@ -108,7 +155,7 @@ final class AttentionCases {
         }
 
         long keyElements() {
-            return (long) batch * keys * shape.kvHeads() * shape.headDim();
+            return (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
         }
 
         long statistics() {
@@ -121,46 +168,51 @@ final class AttentionCases {
                     + Float.BYTES * statistics();
         }
 
-        Attention.Sequences sequences() {
-            return new Attention.Sequences(
-                    starts(queries), lengths(queries), starts(keys), lengths(keys));
-        }
-
-        private int[] starts(int length) {
-            int[] starts = new int[batch];
-            Arrays.setAll(starts, s -> s * length);
-            return starts;
-        }
-
-        private int[] lengths(int length) {
-            int[] lengths = new int[batch];
-            Arrays.fill(lengths, length);
-            return lengths;
-        }
-
         /// Forward arithmetic.
         double flops() {
-            double pairs =
-                    shape.causal()
-                            ? queries * (keys - (queries - 1) / 2.0)
-                            : (double) queries * keys;
-            return 4.0 * shape.headDim() * shape.heads() * batch * pairs;
+            double pairs = 0;
+            for (int s = 0; s < batch(); s++) {
+                double queries = queries(s);
+                pairs += queries * (shape.causal() ? keys(s) - (queries - 1) / 2 : keys(s));
+            }
+            return 4.0 * shape.headDim() * shape.heads() * pairs;
+        }
+
+        /// What a peer is asked for; null where lengths differ, for which peers have no case.
+        Work.@Nullable Attend attend() {
+            if (Arrays.stream(sequences.queryLength()).distinct().count() != 1
+                    || Arrays.stream(sequences.keyLength()).distinct().count() != 1) {
+                return null;
+            }
+            return new Work.Attend(
+                    batch(),
+                    shape.heads(),
+                    shape.kvHeads(),
+                    shape.headDim(),
+                    queries(0),
+                    keys(0),
+                    shape.causal(),
+                    shape.scale());
         }
 
         /// The index in q and o of a query's head.
         long queryAt(int sequence, int query, int head) {
-            long row = (long) sequence * queries + query;
+            long row = (long) sequences.queryStart()[sequence] + query;
             return (row * shape.heads() + head) * shape.headDim();
         }
 
         /// The index in k and v of a key's head.
         long keyAt(int sequence, int key, int kvHead) {
-            long row = paging == null ? (long) sequence * keys + key : paging.row(sequence, key);
+            long row =
+                    paging == null
+                            ? (long) sequences.keyStart()[sequence] + key
+                            : paging.row(sequence, key);
             return (row * shape.kvHeads() + kvHead) * shape.headDim();
         }
 
-        int seen(int query) {
-            return shape.causal() ? keys - queries + query + 1 : keys;
+        int seen(int sequence, int query) {
+            int keys = keys(sequence);
+            return shape.causal() ? keys - queries(sequence) + query + 1 : keys;
         }
 
         double score(Operand q, Operand k, int sequence, int query, int head, int key) {
@@ -184,10 +236,11 @@ final class AttentionCases {
 
         void compareForward(Operand q, Operand k, Operand v, Span o, Span lse) {
             for (int sample = 0; sample < SAMPLES; sample++) {
-                int sequence = (int) bench.draw((long) batch);
+                int sequence = (int) bench.draw((long) batch());
+                int queries = queries(sequence);
                 int query = sample == 0 ? queries - 1 : (int) bench.draw((long) queries);
                 int head = (int) bench.draw((long) shape.heads());
-                double[] scores = new double[seen(query)];
+                double[] scores = new double[seen(sequence, query)];
                 double largest = Double.NEGATIVE_INFINITY;
                 for (int key = 0; key < scores.length; key++) {
                     scores[key] = score(q, k, sequence, query, head, key);
@@ -231,11 +284,13 @@ final class AttentionCases {
         }
     }
 
-    /// `op=attention dtype heads kv_heads head_dim batch length causal`.
+    /// `op=attention dtype heads kv_heads head_dim batch length causal`, or `op=attention_packed`
+    /// with `tokens shortest longest` in the place of `batch length`.
     static PreparedCase forward(Case work, Workbench bench) {
         Attention attention = Attention.on(bench.device());
         Extents extents = Extents.self(work, bench);
-        Attention.Sequences sequences = extents.sequences();
+        Work.Attend attend = extents.attend();
+        Attention.Sequences sequences = extents.sequences;
         DType dtype = extents.dtype;
         long bytes = extents.bytes(2);
         int sets = bench.sets(bytes);
@@ -263,18 +318,10 @@ final class AttentionCases {
                     bench.reset(lse);
                 },
                 () -> extents.compareForward(q, k, v, o.set(0), lse.set(0)),
-                dtype != DType.BF16
+                dtype != DType.BF16 || attend == null
                         ? null
                         : new PreparedCase.ForPeers(
-                                new Work.Attend(
-                                        extents.batch,
-                                        extents.shape.heads(),
-                                        extents.shape.kvHeads(),
-                                        extents.shape.headDim(),
-                                        extents.queries,
-                                        extents.keys,
-                                        extents.shape.causal(),
-                                        extents.shape.scale()),
+                                attend,
                                 set ->
                                         new long[] {
                                             q.set(set).address(),
@@ -294,18 +341,19 @@ final class AttentionCases {
     static PreparedCase decode(Case work, Workbench bench) {
         Attention attention = Attention.on(bench.device());
         int samples = work.integer("samples", 1);
-        Extents unpaged = Extents.of(work, bench, true, 1, work.integer("keys"));
-        int batch = unpaged.batch;
-        Paging paging =
-                Paging.of(batch, unpaged.keys, samples, samples == 1 ? 0 : work.integer("prompt"));
-        Extents extents = unpaged.paged(paging);
+        int keys = work.integer("keys");
+        int[] one = Extents.equal(work, 1);
+        int batch = one.length;
+        Paging paging = Paging.of(batch, keys, samples, samples == 1 ? 0 : work.integer("prompt"));
+        Extents extents =
+                Extents.of(work, bench, true, one, Extents.equal(work, keys)).paged(paging);
         DType dtype = extents.dtype;
         int keyWidth = extents.shape.kvHeads() * extents.shape.headDim();
         long bytes =
                 2L
                                 * dtype.bytes()
                                 * (extents.queryElements()
-                                        + paging.distinctKeys(batch, extents.keys) * keyWidth)
+                                        + paging.distinctKeys(batch, keys) * keyWidth)
                         + Float.BYTES * extents.statistics();
         int sets = bench.sets(bytes);
         long cacheElements = (long) paging.pages * Attention.PAGE * keyWidth;
@@ -320,7 +368,7 @@ final class AttentionCases {
                         1,
                         paging.width,
                         bench.integers(paging.table),
-                        bench.integers(extents.sequences().keyLength()));
+                        bench.integers(extents.sequences.keyLength()));
         Attention.Prefixes prefixes = prefixes(extents, paging);
         IntConsumer alone =
                 set ->
@@ -373,12 +421,12 @@ final class AttentionCases {
             return null;
         }
         Workbench bench = extents.bench;
-        int groups = extents.batch / paging.samples;
+        int groups = extents.batch() / paging.samples;
         int[] start = new int[groups + 1];
         Arrays.setAll(start, group -> group * paging.samples);
-        int[] shared = new int[extents.batch];
+        int[] shared = new int[extents.batch()];
         Arrays.fill(shared, paging.shared);
-        long state = Attention.stateElements(extents.shape, extents.batch);
+        long state = Attention.stateElements(extents.shape, extents.batch());
         return new Attention.Prefixes(
                 groups,
                 paging.samples,
@@ -396,11 +444,11 @@ final class AttentionCases {
         }
     }
 
-    /// `op=attention_backward dtype heads kv_heads head_dim batch length causal`.
+    /// `op=attention_backward` and `op=attention_packed_backward`, as [#forward].
     static PreparedCase backward(Case work, Workbench bench) {
         Attention attention = Attention.on(bench.device());
         Extents extents = Extents.self(work, bench);
-        Attention.Sequences sequences = extents.sequences();
+        Attention.Sequences sequences = extents.sequences;
         DType dtype = extents.dtype;
         long bytes = extents.bytes(4);
         int sets = bench.sets(bytes);
@@ -457,16 +505,17 @@ final class AttentionCases {
         void compare(Span dq, Span dk, Span dv) {
             Workbench bench = extents.bench;
             Attention.Shape shape = extents.shape;
-            int sequence = (int) bench.draw((long) extents.batch);
+            int sequence = (int) bench.draw((long) extents.batch());
+            int queries = extents.queries(sequence);
             Kept kept = kept(sequence);
             int kvHead = (int) bench.draw((long) shape.kvHeads());
             int group = shape.heads() / shape.kvHeads();
             // An early key, which all queries see even when causal: its sums are the longest.
-            int key = (int) bench.draw(Math.max(1, extents.keys / 4));
+            int key = (int) bench.draw(Math.max(1, extents.keys(sequence) / 4));
             Totals keyGradient = new Totals(shape.headDim());
             Totals valueGradient = new Totals(shape.headDim());
-            for (int query = 0; query < extents.queries; query++) {
-                if (extents.seen(query) <= key) {
+            for (int query = 0; query < queries; query++) {
+                if (extents.seen(sequence, query) <= key) {
                     continue;
                 }
                 for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
@@ -485,11 +534,11 @@ final class AttentionCases {
             require("dk", dk, keyAt, keyGradient);
             require("dv", dv, keyAt, valueGradient);
 
-            int query = (int) bench.draw((long) extents.queries);
+            int query = (int) bench.draw((long) queries);
             int head = kvHead * group;
             Row row = row(kept, query, head);
             Totals queryGradient = new Totals(shape.headDim());
-            for (int other = 0; other < extents.seen(query); other++) {
+            for (int other = 0; other < extents.seen(sequence, query); other++) {
                 Slope slope = row.slope(this, other, row.probability(this, other));
                 long at = extents.keyAt(sequence, other, kvHead);
                 for (int d = 0; d < shape.headDim(); d++) {
@@ -513,7 +562,7 @@ final class AttentionCases {
         }
 
         private Kept kept(int sequence) {
-            int statistics = extents.queries * extents.shape.heads();
+            int statistics = extents.queries(sequence) * extents.shape.heads();
             long at = extents.queryAt(sequence, 0, 0);
             int headDim = extents.shape.headDim();
             return new Kept(
