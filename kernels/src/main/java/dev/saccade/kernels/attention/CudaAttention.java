@@ -341,7 +341,9 @@ final class CudaAttention implements Attention {
             return;
         }
         HopperForward kernel =
-                hopper != null && type == DType.BF16 ? hopper.choose(shape, sequences) : null;
+                hopper != null && type == DType.BF16
+                        ? hopper.chooseBackward(shape, sequences)
+                        : null;
         if (hopper != null && kernel != null) {
             int tile = HopperBackward.ROWS;
             TileList keys = tiles(shape, sequences, TileList.Side.KEYS, tile, 1);

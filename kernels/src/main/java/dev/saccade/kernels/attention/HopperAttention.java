@@ -25,6 +25,7 @@ final class HopperAttention {
 
     private final CudaDevice cuda;
     private final Choice choice;
+    private final boolean asked;
     private final Map<String, Kernel> kernels = new HashMap<>();
     private final TensorMap queries;
     private final TensorMap keys;
@@ -38,12 +39,18 @@ final class HopperAttention {
     }
 
     HopperAttention(CudaDevice cuda) {
-        this(cuda, choice(System.getProperty(PROPERTY)));
+        this(cuda, choice(System.getProperty(PROPERTY)), System.getProperty(PROPERTY) != null);
     }
 
+    /// @param choice of every call's kernel, forward and backward
     HopperAttention(CudaDevice cuda, Choice choice) {
+        this(cuda, choice, true);
+    }
+
+    private HopperAttention(CudaDevice cuda, Choice choice, boolean asked) {
         this.cuda = cuda;
         this.choice = choice;
+        this.asked = asked;
         queries = rows(cuda);
         keys = rows(cuda);
         values = rows(cuda);
@@ -79,9 +86,16 @@ final class HopperAttention {
         return cuda.properties().computeMajor() == 9;
     }
 
-    /// The kernel for a call, forward or backward; null for the portable ones.
+    /// The kernel for a forward pass; null for the portable one.
     @Nullable HopperForward choose(Shape shape, Sequences sequences) {
         return HopperForward.supports(shape.headDim()) ? choice.kernel(shape, sequences) : null;
+    }
+
+    /// The kernels for a backward pass; null for the portable ones. Backward, starting the next
+    /// tile's scores ahead takes registers that cost more than it hides.
+    @Nullable HopperForward chooseBackward(Shape shape, Sequences sequences) {
+        HopperForward kernel = choose(shape, sequences);
+        return kernel == null || asked ? kernel : HopperForward.SIMPLE;
     }
 
     HopperBackward backward() {

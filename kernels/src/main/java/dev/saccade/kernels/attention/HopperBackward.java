@@ -73,7 +73,7 @@ final class HopperBackward {
         return "queries_backward_" + headDim + "_" + kernel.suffix();
     }
 
-    /// @param kernel that of the forward pass, whose way of overlapping is taken
+    /// @param kernel which way of overlapping is taken, named as the forward pass's
     /// @param q begins, as all operands do, on 16 bytes
     /// @param keys tiles of [#ROWS] keys each
     /// @param queries tiles of [#ROWS] queries each, not packed
