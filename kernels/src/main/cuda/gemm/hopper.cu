@@ -1,7 +1,7 @@
 // The matrix product of bf16 operands with fp32 sums on Hopper (sm_90a). hopper_product.cuh has the main loop.
 //
 // What an epilogue reads (residual, bias, scale) is fetched by TMA, and the bf16 that it writes leaves by TMA from shared memory;
-// fp32 is stored from registers. All of it happens while the other warpgroup's products run.
+// fp32 is stored from registers. Where the warpgroups take turns, all of it happens while the other's products run.
 
 #include "epilogue.cuh"
 #include "hopper.cuh"

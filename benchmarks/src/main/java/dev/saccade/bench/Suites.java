@@ -79,6 +79,12 @@ final class Suites {
             return 0;
         }
         boolean cuda = onCuda(CudaDevice.probe());
+        if (!cuda && forJmh.stream().anyMatch(word -> word.startsWith("name="))) {
+            throw new InputException(
+                    "-p name=",
+                    "names cases of a CUDA device's suites, and none is used",
+                    "leave it out for the CPU's suites");
+        }
         forJmh.addAll(List.of("-e", cuda ? CPU_TWINS : CUDA_SUITES));
         if (cuda) {
             forJmh.addAll(List.of("-prof", DeviceProfiler.class.getName()));

@@ -144,6 +144,7 @@ final class SuitesTest {
                         List.of("--device"),
                         List.of("--merge", "/nowhere/at.jsonl", "--device", "cpu"),
                         List.of("--device", "cpu", "-f", "x"),
+                        List.of("--device", "cpu", "GemmBench", "-p", "name=gemm/1b/qkv"),
                         List.of("--device", "cpu", "NoSuchBench"))) {
             assertThatThrownBy(() -> Suites.run(arguments, out, out))
                     .as(arguments.toString())
