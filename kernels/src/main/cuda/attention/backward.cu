@@ -3,8 +3,12 @@
 // Both compute the weights p = 2^(scale log2(e) q.k - lse log2(e)) again and dS = p (dO.v - dO.o), round both to bf16
 // and multiply on: dv = p^T dO, dk = scale dS^T q, dq = scale dS k. With scores transposed (keys are rows) in the first
 // kernel and upright in the second, what one product leaves in a lane's registers is the left operand of the next. That
-// is 7 products instead of the 5 of a kernel that adds up dq in memory, but every element is one chain in a fixed
-// order.
+// is 7 products instead of the 5 of a kernel that adds up dq in memory, and no block waits for another.
+//
+// The order in which an element is summed is fixed, and it is the one in which a GPU with faster kernels does best. Up to
+// head dimension 64 (hopper_backward.cu) dk and dv sum over the heads of the group and for each over its queries in
+// order, dq is one chain over the keys. Beyond (hopper_backward_ordered.cu) dk and dv sum over tiles of 64 queries from the
+// last to the first, for each over the heads, and dq adds up what chains over 128 keys each have come to.
 #include "softmax.cuh"
 #include "tile.cuh"
 
@@ -14,6 +18,10 @@ constexpr int WARPS = 4;
 constexpr int THREADS = 32 * WARPS;
 constexpr int TILE_ROWS = 64;  // of the block: 16 for each warp
 constexpr int STAGE = 64;      // rows that are loaded together
+constexpr int PART_KEYS = 128; // of a chain, where dq is added up of several
+
+// Whether gradients are added up as by hopper_backward_ordered.cu.
+template <int WIDTH> constexpr bool ORDERED = WIDTH > 64;
 
 // Rounds and stores dk and dv through the tiles of k and v, of which a warp's rows are its own by then. Where they go
 // is found again from opaque numbers, instead of being kept in registers all through the loop.
@@ -39,8 +47,7 @@ __device__ __forceinline__ void store_gradients(uint32_t keyTile, const float (&
   store_rows<WIDTH, 16>(rows + TILE, headDim, lane, [&](int row) { return place(dv, row); });
 }
 
-// dk and dv of 64 keys of a sequence and key-value head: over the heads of the group, for each over its queries in
-// order.
+// dk and dv of 64 keys of a sequence and key-value head.
 template <int WIDTH>
 __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, const bf16* v, const bf16* dO,
                                               const float2* statistics, bf16* dk, bf16* dv, const int* tiles,
@@ -68,10 +75,11 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
   const int warpQuery = 16 * warp < keys ? first_query(16 * warp) : end;
   const int unmasked = first_query(16 * warp + 15);
 
-  const int start = first_query(0) / STAGE * STAGE, last = (job.kvHead + 1) * (heads / kvHeads) - 1;
-  const auto load = [&](int head, int first, int stage) {
+  const int start = first_query(0) / STAGE * STAGE;
+  const int group = heads / kvHeads;
+  const auto load = [&](int member, int first, int stage) {
     const uint32_t to = stages + stage * STAGE_BYTES;
-    const long long row = static_cast<long long>(job.queryStart + first) * heads + head;
+    const long long row = static_cast<long long>(job.queryStart + first) * heads + job.kvHead * group + member;
     const long long pitch = static_cast<long long>(heads) * headDim;
     load_keys<WIDTH, STAGE, THREADS>(to, q + row * headDim, pitch, end - first, headDim);
     load_keys<WIDTH, STAGE, THREADS>(to + TILE, dO + row * headDim, pitch, end - first, headDim);
@@ -82,8 +90,26 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
   };
   load_keys<WIDTH, TILE_ROWS, THREADS>(keyTile, k + keyBase, stride, keys, headDim);
   load_keys<WIDTH, TILE_ROWS, THREADS>(valueTile, v + keyBase, stride, keys, headDim);
-  int head = job.kvHead * (heads / kvHeads), first = start;
-  if (start < end) load(head, first, 0);
+  // To the queries that come next; whether there are any.
+  const auto advance = [&](int& member, int& first) {
+    if constexpr (ORDERED<WIDTH>) {
+      if (++member == group) {
+        member = 0;
+        first -= STAGE;
+      }
+      return first >= start;
+    } else {
+      first += STAGE;
+      if (first >= end) {
+        member++;
+        first = start;
+      }
+      return member < group;
+    }
+  };
+  int member = 0, first = ORDERED<WIDTH> ? (end - 1) / STAGE * STAGE : start;
+  bool more = start < end;
+  if (more) load(member, first, 0);
   copy_commit();
   copy_wait<0>();
   __syncthreads();
@@ -97,13 +123,11 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
   }
   float keySum[Tile::CHUNKS][4] = {}, valueSum[Tile::CHUNKS][4] = {};
 
-  for (int stage = 0; first < end; stage ^= 1) {
+  for (int stage = 0; more; stage ^= 1) {
     copy_wait<0>();
     __syncthreads();
-    const bool more = first + STAGE < end;
-    const int nextHead = more ? head : head + 1;
-    const int next = more ? first + STAGE : nextHead <= last ? start : end;
-    if (next < end) load(nextHead, next, stage ^ 1);
+    int nextMember = member, next = first;
+    if (advance(nextMember, next)) load(nextMember, next, stage ^ 1);
     copy_commit();
 #pragma unroll 1
     for (int part = 0; part < STAGE; part += 16) {
@@ -162,12 +186,20 @@ __device__ __forceinline__ void keys_backward(const bf16* q, const bf16* k, cons
         multiply_add(keySum[2 * n + 1], slopes, b[2], b[3]);
       }
     }
-    head = nextHead;
-    first = next;
+    more = advance(member, first);
   }
 
   store_gradients<WIDTH>(opaque(keyTile), keySum, valueSum, dk, dv, tiles, opaque(kvHeads), headDim, scale,
                          opaque(threadIdx.x));
+}
+
+// The second of two sums if there are several chains.
+template <bool SEVERAL, typename Sum> __device__ __forceinline__ Sum& chain_of(Sum& sum, Sum& part) {
+  if constexpr (SEVERAL) {
+    return part;
+  } else {
+    return sum;
+  }
 }
 
 // dq of 64 packed rows of a sequence and key-value head; the keys are walked over in order.
@@ -178,7 +210,7 @@ __device__ __forceinline__ void queries_backward(const bf16* q, const bf16* k, c
                                                  float scaleLog2) {
   using Tile = Rows<WIDTH>;
   constexpr int TILE = TILE_ROWS * Tile::BYTES;
-  constexpr int KEYS = 32;  // whose scores are in registers at a time
+  constexpr int KEYS = ORDERED<WIDTH> ? 16 : 32;  // whose scores are in registers at a time
   extern __shared__ __align__(1024) unsigned char shared[];
   const uint32_t queryTile = shared_address(shared);
   const uint32_t stages = queryTile + 2 * TILE;  // behind the tile of dO: k, v, and again for the next keys
@@ -217,19 +249,33 @@ __device__ __forceinline__ void queries_backward(const bf16* q, const bf16* k, c
   __syncthreads();
 
   const uint32_t warpTile = queryTile + 16 * warp * Tile::BYTES;
-  uint32_t query[Tile::STEPS][4], upstream[Tile::STEPS][4];
+  // Where there are two sums, the rows are read again for each tile instead of being kept in registers.
+  constexpr int HELD = ORDERED<WIDTH> ? 1 : Tile::STEPS;
+  uint32_t query[HELD][4], upstream[HELD][4];
+  const auto load_rows = [&](int step) {
+    const uint32_t at = opaque(Tile::rows_first(warpTile, lane));
+    load_matrices(query[step % HELD], Tile::at(at, 0, step));
+    load_matrices(upstream[step % HELD], Tile::at(at, 0, step) + TILE);
+  };
+  if constexpr (!ORDERED<WIDTH>) {
 #pragma unroll
-  for (int step = 0; step < Tile::STEPS; step++) {
-    load_matrices(query[step], Tile::at(Tile::rows_first(warpTile, lane), 0, step));
-    load_matrices(upstream[step], Tile::at(Tile::rows_first(warpTile + TILE, lane), 0, step));
+    for (int step = 0; step < Tile::STEPS; step++) load_rows(step);
   }
   float sum[Tile::CHUNKS][4] = {};
+  float part[Tile::CHUNKS][4];  // of the chain that is under way, where there are several
 
   for (int block = 0; block < blocks; block++) {
     copy_wait<0>();
     __syncthreads();
     if (block + 1 < blocks) load(block + 1);
     copy_commit();
+    if constexpr (ORDERED<WIDTH>) {
+      if (block * STAGE % PART_KEYS == 0) {
+#pragma unroll
+        for (int i = 0; i < 4 * Tile::CHUNKS; i++) part[i / 4][i % 4] = 0.f;
+      }
+    }
+    auto& chain = chain_of<ORDERED<WIDTH>>(sum, part);
 #pragma unroll 1
     for (int first = block * STAGE; first < (block + 1) * STAGE; first += KEYS) {
       if (first >= warpKeys) break;
@@ -237,17 +283,18 @@ __device__ __forceinline__ void queries_backward(const bf16* q, const bf16* k, c
       const uint32_t keyAt = Tile::columns_first(keyTile, lane);
       const uint32_t valueAt = Tile::columns_first(keyTile + TILE, lane);
       float p[KEYS / 8][4] = {}, slope[KEYS / 8][4] = {};
-#pragma unroll
+#pragma unroll (ORDERED<WIDTH> ? 2 : Tile::STEPS)
       for (int step = 0; step < Tile::STEPS; step++) {
+        if constexpr (ORDERED<WIDTH>) load_rows(step);
 #pragma unroll
         for (int n = 0; n < KEYS / 16; n++) {
           uint32_t b[4];
           load_matrices(b, Tile::at(keyAt, 16 * n, step));
-          multiply_add(p[2 * n], query[step], b[0], b[1]);
-          multiply_add(p[2 * n + 1], query[step], b[2], b[3]);
+          multiply_add(p[2 * n], query[step % HELD], b[0], b[1]);
+          multiply_add(p[2 * n + 1], query[step % HELD], b[2], b[3]);
           load_matrices(b, Tile::at(valueAt, 16 * n, step));
-          multiply_add(slope[2 * n], upstream[step], b[0], b[1]);
-          multiply_add(slope[2 * n + 1], upstream[step], b[2], b[3]);
+          multiply_add(slope[2 * n], upstream[step % HELD], b[0], b[1]);
+          multiply_add(slope[2 * n + 1], upstream[step % HELD], b[2], b[3]);
         }
       }
       const bool masked = first + KEYS > unmasked;
@@ -273,8 +320,18 @@ __device__ __forceinline__ void queries_backward(const bf16* q, const bf16* k, c
         for (int n = 0; n < Tile::STEPS; n++) {
           uint32_t b[4];
           load_transposed(b, Tile::at(keyRows, 16 * step, n));
-          multiply_add(sum[2 * n], slopes[step], b[0], b[1]);
-          multiply_add(sum[2 * n + 1], slopes[step], b[2], b[3]);
+          multiply_add(chain[2 * n], slopes[step], b[0], b[1]);
+          multiply_add(chain[2 * n + 1], slopes[step], b[2], b[3]);
+        }
+      }
+    }
+    if constexpr (ORDERED<WIDTH>) {
+      if ((block + 1) * STAGE % PART_KEYS == 0 || block + 1 == blocks) {
+        const bool isFirst = block * STAGE < PART_KEYS;
+#pragma unroll
+        for (int i = 0; i < 4 * Tile::CHUNKS; i++) {
+          float& all = sum[i / 4][i % 4];
+          all = isFirst ? part[i / 4][i % 4] : __fadd_rn(all, part[i / 4][i % 4]);
         }
       }
     }

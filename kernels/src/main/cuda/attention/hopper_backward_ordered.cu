@@ -1,87 +1,97 @@
-// Attention backward in bf16 on Hopper (sm_90a) for head dimension 128: five products, in one kernel.
+// Attention backward in bf16 on Hopper (sm_90a): the bits of backward.cu by TMA and wgmma, in one kernel of five products.
 //
 // A block is persistent; an item is 128 keys of one key-value head with their values, 64 for each of two warpgroups that
-// multiply. The queries of the group's heads and dO stream past in tiles of 64, from the sequence's last to its first,
-// the heads of a tile one after the other. One thread of a third warpgroup keeps the tiles on their way by TMA.
+// multiply. Past them stream tiles of queries and dO: sequence after sequence of those that see the keys, from a
+// sequence's last tile to its first, and the heads of a group one after the other. One thread of a third warpgroup keeps
+// the tiles on their way by TMA.
 //
-// Scores are computed transposed, so that rounded weights and slopes are left operands of dv += p' dO and dk += dS' q as
-// they lie in registers. Slopes also go through shared memory, where both warpgroups meet: dq of a tile sums over all keys
-// of the block, and each warpgroup computes half of its columns. Two more threads add that to dq in memory, in
-// fp32, in the order of the keys: block j waits until j blocks before it have added theirs. Blocks of a head begin one
-// after the other and walk the same way, so the wait is short.
+// Scores are computed transposed, so that rounded weights are the left operand of dv += p' dO as they lie in registers.
+// Slopes go through shared memory, where both warpgroups meet: a tile's dq sums over all keys of the block, and each
+// warpgroup computes half of its columns. Two more threads add these parts up in memory, in fp32 and in the order of the
+// keys: a block waits until all before it have added theirs. Items come in an order in which that is seldom long (see
+// HopperBackward.java), and an item only waits for earlier ones, so some block can always go on. Another kernel
+// rounds what has been summed.
+//
+// Products are started as soon as what they read is there: the next tile's scores and the sum for dk are under way while
+// a warpgroup stores its part of dq, dO v' while it computes weights, the sum for dv while it computes slopes.
 #include "hopper.cuh"
 #include "pipeline.cuh"
 #include "softmax.cuh"
+#include "statistics.cuh"
 
 namespace saccade {
 namespace {
 
-constexpr int WIDTH = 128;
 constexpr int GROUP_ROWS = 64;  // keys of a warpgroup
 constexpr int GROUP_THREADS = 128;
 constexpr int GROUPS = 2;
 constexpr int KEYS = GROUP_ROWS * GROUPS;
+constexpr int WIDTH = 128, PANELS = WIDTH / 64, STEPS = WIDTH / 16;
 constexpr int TILE = 64;        // queries that stream past together
-constexpr int REST = 16;        // and as many as are multiplied of a sequence's last tile, where that holds no more
-constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle
-constexpr int PANELS = WIDTH / 64, STEPS = WIDTH / 16;
-constexpr int KEY_PANEL = KEYS * ROW_BYTES, TILE_PANEL = TILE * ROW_BYTES;
-constexpr int KEY_BYTES = PANELS * KEY_PANEL, TILE_BYTES = PANELS * TILE_PANEL;
+constexpr int REST = 16;        // queries that are multiplied of a sequence's last tile, where that holds no more
+constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle; wider rows are several panels
 constexpr int STATISTICS = 2;  // of a query and head: lse log2(e), and dO.o
-constexpr int COPIES = 4;      // of them: copy c has row r at place r + c
-constexpr int TILE_STATISTICS = STATISTICS * TILE * 4;
+// TMA fetches floats from a multiple of 16 bytes on, but a sequence begins at any row: there are copies of the
+// statistics, and copy c has row r at place r + c.
+constexpr int COPIES = 4;
+constexpr int STAGES = 3;
 constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
+
+// What ptxas gives each thread at the start is shared out again: to the threads that move, and to those that multiply.
 constexpr int PRODUCER_REGISTERS = 24;
 constexpr int CONSUMER_REGISTERS = 240;
-constexpr int STAGES = 3;
-constexpr int PART_FLOATS = TILE * WIDTH / GROUPS;  // of a tile's dq, that a warpgroup computes
 
 // Named barriers: each warpgroup's own, and the one of both.
 constexpr int OWN = 1, BOTH = 3;
 
-constexpr int KEYS_AT = 0, VALUES_AT = KEY_BYTES, STAGES_AT = 2 * KEY_BYTES;
-constexpr int SLOPES_AT = STAGES_AT + STAGES * 2 * TILE_BYTES, SLOPE_BYTES = KEYS * ROW_BYTES;
-constexpr int PARTS_AT = SLOPES_AT + 2 * SLOPE_BYTES, PART_BYTES = 4 * PART_FLOATS;
-constexpr int STATISTICS_AT = PARTS_AT + GROUPS * PART_BYTES;
-constexpr int JOB_AT = STATISTICS_AT + STAGES * TILE_STATISTICS;
-
+// 64 x COLUMNS numbers of a warpgroup, element i as wgmma leaves it, and rounded: left operands of the steps of 16 that
+// follow.
 template <int COLUMNS> using Scores = float[GROUP_ROWS * COLUMNS / GROUP_THREADS];
 template <int COLUMNS> using Operand = uint32_t[GROUP_ROWS * COLUMNS / GROUP_THREADS / 2];
 
-struct Job {
-  int queryStart, queryLength, keyStart, keyLength, first, head, firstTile;
-
-  __device__ __forceinline__ int offset() const { return keyLength - queryLength; }
-  __device__ __forceinline__ int copy() const { return -queryStart & (COPIES - 1); }
-  __device__ __forceinline__ int line(int head, int heads) const { return STATISTICS * (copy() * heads + head); }
-  __device__ __forceinline__ int query_tiles() const { return (queryLength + TILE - 1) / TILE; }
-  __device__ __forceinline__ int first_query_tile(int causal) const {
-    return causal ? max(0, first - offset()) / TILE : 0;
-  }
+// What the host lists (HopperBackward.java): keys of one sequence and head, and for each of the sequences whose queries
+// see them a `Range`.
+struct Item {
+  int keyRow, keys, head, firstRange, ranges;
 };
 
-constexpr int NO_MORE = -1;  // as an item's first key
+// Query i sees the item's keys up to i + offset. `turn` blocks add their part of its dq before.
+struct Range {
+  int queryStart, queryLength, firstTile, offset, turn;
+};
 
-__device__ __forceinline__ Job job_at(const int* list, int item) {
-  const int* at = list + item * static_cast<int>(sizeof(Job) / sizeof(int));
-  return {at[0], at[1], at[2], at[3], at[4], at[5], at[6]};
-}
-
-// A tile of queries: its number, how many of its item follow, where its part of dq goes, and how many blocks add theirs
-// before.
+// A tile of queries of one head: how many there are; query i sees the item's keys up to i + shift; where its dq lies, and
+// the turn in which to add to it; whether it is its item's last.
 struct alignas(16) Step {
-  int tile, left, part, turn;
+  int rows, shift, part, turn, last;
 };
 
-constexpr int STEPS_AT = (JOB_AT + static_cast<int>(sizeof(Job)) + 15) / 16 * 16;
-// Where a warpgroup's part goes; a turn of less than 0: there is no more.
+// Where a warpgroup's part of dq goes; no turn: it has no more.
 struct Place {
   int part, turn;
 };
+constexpr int NO_TURN = -1, NO_ITEM = -1;
 
-constexpr int PLACES_AT = STEPS_AT + STAGES * static_cast<int>(sizeof(Step));
+// Where what lies in shared memory. HopperBackward.java has the same numbers.
+constexpr int TILE_PANEL = TILE * ROW_BYTES, TILE_BYTES = PANELS * TILE_PANEL;
+constexpr int KEY_PANEL = KEYS * ROW_BYTES, KEY_BYTES = PANELS * KEY_PANEL;
+constexpr int PART_BYTES = TILE * WIDTH / GROUPS * 4;
+constexpr int SLOPE_BYTES = KEYS * ROW_BYTES;  // of two tiles there is place, so that nobody waits to write
+constexpr int TILE_STATISTICS = STATISTICS * TILE * 4;
+constexpr int KEYS_AT = 0, VALUES_AT = KEY_BYTES, STAGES_AT = 2 * KEY_BYTES;
+constexpr int SLOPES_AT = STAGES_AT + STAGES * 2 * TILE_BYTES;
+constexpr int PARTS_AT = SLOPES_AT + 2 * SLOPE_BYTES;
+constexpr int STATISTICS_AT = PARTS_AT + GROUPS * PART_BYTES;
+constexpr int STEPS_AT = STATISTICS_AT + STAGES * TILE_STATISTICS;
+constexpr int ITEM_AT = STEPS_AT + STAGES * static_cast<int>(sizeof(Step));
+constexpr int PLACES_AT = ITEM_AT + 32;
 constexpr int BARRIERS_AT = PLACES_AT + GROUPS * static_cast<int>(sizeof(Place));
+static_assert(sizeof(Item) <= 32 && BARRIERS_AT % 8 == 0);
+static_assert(BARRIERS_AT + (2 + 2 * GROUPS + 2 * STAGES) * 8 <= 232448, "a block's shared memory");
 
+using Part = float[TILE * WIDTH / GROUPS / GROUP_THREADS];
+
+// A block's barriers: `full` when a place has been filled, `empty` when all have read it.
 struct Barriers {
   uint32_t base;
 
@@ -94,7 +104,7 @@ struct Barriers {
 
   __device__ __forceinline__ void init() const {
     barrier_init(keys_full(), 1);
-    barrier_init(keys_empty(), GROUPS * 4);
+    barrier_init(keys_empty(), GROUPS * GROUP_THREADS);
     for (int group = 0; group < GROUPS; group++) {
       barrier_init(part_full(group), GROUP_THREADS);
       barrier_init(part_empty(group), 1);
@@ -105,122 +115,96 @@ struct Barriers {
     }
   }
 };
-constexpr int SHARED_BYTES = BARRIERS_AT + (2 + 2 * GROUPS + 2 * STAGES) * 8;
-static_assert(SHARED_BYTES <= 232448, "a block's shared memory");
 
-// ---- fp32 to memory, in bulk
+struct Maps {
+  const TensorMap &k, &v, &q, &dO, &statistics;
+};
 
-__device__ __forceinline__ void bulk_store(void* to, uint32_t from, uint32_t bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n" ::"l"(to), "r"(from), "r"(bytes)
-               : "memory");
-}
-
-__device__ __forceinline__ void bulk_add(void* to, uint32_t from, uint32_t bytes) {
-  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;\n" ::"l"(to), "r"(from),
-               "r"(bytes)
-               : "memory");
-}
-
-__device__ __forceinline__ void stores_wait() { asm volatile("cp.async.bulk.wait_group 0;\n" ::: "memory"); }
-
-__device__ __forceinline__ int load_acquire(const int* from) {
-  int value;
-  asm volatile("ld.acquire.gpu.global.b32 %0, [%1];\n" : "=r"(value) : "l"(from) : "memory");
-  return value;
-}
-
-__device__ __forceinline__ void store_release(int* to, int value) {
-  asm volatile("st.release.gpu.global.b32 [%0], %1;\n" ::"l"(to), "r"(value) : "memory");
-}
-
-__device__ __forceinline__ void asynchronous_fence_global() { asm volatile("fence.proxy.async.global;\n" ::: "memory"); }
-
-// ---- the thread that keeps everything filled
-
-__device__ __forceinline__ void produce(const TensorMap& k, const TensorMap& v, const TensorMap& q, const TensorMap& dO,
-                                        const TensorMap& statistics, unsigned char* shared, const int* list, int items,
-                                        int* taken, int heads, int kvHeads, int causal) {
+// The thread that keeps keys, values and tiles on their way.
+__device__ __forceinline__ void produce(const Maps& maps, unsigned char* shared, const Item* list, int items,
+                                        const Range* ranges, int* taken, int heads, int kvHeads) {
   const uint32_t base = shared_address(shared);
   const Barriers barriers{base + BARRIERS_AT};
+  // Read again wherever it is used, instead of being kept in registers.
+  Item& item = *reinterpret_cast<Item*>(shared + ITEM_AT);
   Ring<STAGES> at;
-  uint32_t phase = 1;
-  for (;; phase ^= 1) {
-    const int item = atomicAdd(taken, 1);
+  for (uint32_t phase = 1;; phase ^= 1) {
+    const int number = atomicAdd(taken, 1);
     barrier_wait(barriers.keys_empty(), phase);
-    if (item >= items) {
-      reinterpret_cast<Job*>(shared + JOB_AT)->first = NO_MORE;
+    if (number >= items) {
+      item.head = NO_ITEM;
       barrier_arrive(barriers.keys_full());
       break;
     }
-    // Read again wherever it is used, instead of being kept in registers.
-    Job& job = *reinterpret_cast<Job*>(shared + JOB_AT);
-    job = job_at(list, item);
+    item = list[number];
     barrier_expect(barriers.keys_full(), 2 * KEY_BYTES);
 #pragma unroll
     for (int panel = 0; panel < PANELS; panel++) {
-      const int x = job.head * WIDTH + 64 * panel, y = job.keyStart + job.first;
-      tma_load(base + KEYS_AT + panel * KEY_PANEL, k, barriers.keys_full(), x, y);
-      tma_load(base + VALUES_AT + panel * KEY_PANEL, v, barriers.keys_full(), x, y);
+      const int x = item.head * WIDTH + 64 * panel, y = item.keyRow;
+      tma_load(base + KEYS_AT + panel * KEY_PANEL, maps.k, barriers.keys_full(), x, y);
+      tma_load(base + VALUES_AT + panel * KEY_PANEL, maps.v, barriers.keys_full(), x, y);
     }
-    int left = (job.query_tiles() - job.first_query_tile(causal)) * (heads / kvHeads);
 #pragma unroll 1
-    for (int tile = job.query_tiles() - 1; left > 0; tile--) {
+    for (int i = 0; i < item.ranges; i++) {
+      const Range* range = ranges + item.firstRange + i;
+      const int end = max(0, -range->offset) / TILE;
 #pragma unroll 1
-      for (int head = job.head * (heads / kvHeads); head < (job.head + 1) * (heads / kvHeads); head++) {
-        left--;
-        const uint32_t to = base + STAGES_AT + at.stage * (2 * TILE_BYTES), arrived = barriers.full(at.stage);
-        const int y = job.queryStart + tile * TILE;
-        barrier_wait(barriers.empty(at.stage), at.parity ^ 1);
-        reinterpret_cast<Step*>(shared + STEPS_AT)[at.stage] = {tile, left, (job.firstTile + tile) * heads + head,
-                                                                job.first / KEYS};
-        barrier_expect(arrived, 2 * TILE_BYTES + TILE_STATISTICS);
+      for (int tile = (range->queryLength - 1) / TILE; tile >= end; tile--) {
+#pragma unroll 1
+        for (int head = item.head * (heads / kvHeads); head < (item.head + 1) * (heads / kvHeads); head++) {
+          barrier_wait(barriers.empty(at.stage), at.parity ^ 1);
+          Step& step = reinterpret_cast<Step*>(shared + STEPS_AT)[at.stage];
+          step.rows = range->queryLength - tile * TILE;
+          step.shift = range->offset + tile * TILE;
+          step.part = (range->firstTile + tile) * heads + head;
+          step.turn = range->turn;
+          step.last = i + 1 == item.ranges && tile == end && head + 1 == (item.head + 1) * (heads / kvHeads);
+          const int y = range->queryStart + tile * TILE, copy = -range->queryStart & (COPIES - 1);
+          const uint32_t to = base + STAGES_AT + at.stage * (2 * TILE_BYTES), arrived = barriers.full(at.stage);
+          barrier_expect(arrived, 2 * TILE_BYTES + TILE_STATISTICS);
 #pragma unroll
-        for (int panel = 0; panel < PANELS; panel++) {
-          tma_load(to + panel * TILE_PANEL, q, arrived, head * WIDTH + 64 * panel, y);
-          tma_load(to + TILE_BYTES + panel * TILE_PANEL, dO, arrived, head * WIDTH + 64 * panel, y);
+          for (int panel = 0; panel < PANELS; panel++) {
+            tma_load(to + panel * TILE_PANEL, maps.q, arrived, head * WIDTH + 64 * panel, y);
+            tma_load(to + TILE_BYTES + panel * TILE_PANEL, maps.dO, arrived, head * WIDTH + 64 * panel, y);
+          }
+          tma_load(base + STATISTICS_AT + at.stage * TILE_STATISTICS, maps.statistics, arrived, y + copy,
+                   STATISTICS * (copy * heads + head));
+          at.next();
         }
-        tma_load(base + STATISTICS_AT + at.stage * TILE_STATISTICS, statistics, arrived, y + job.copy(),
-                 job.line(head, heads));
-        at.next();
       }
     }
   }
 }
 
-// ---- the thread that adds a warpgroup's parts of dq to memory
-
+// The thread that adds a warpgroup's parts of dq up in memory. The first one is stored: there was nothing before.
 __device__ __forceinline__ void add_parts(int group, unsigned char* shared, float* parts, int* turns) {
   const uint32_t base = shared_address(shared), from = base + PARTS_AT + group * PART_BYTES;
   const Barriers barriers{base + BARRIERS_AT};
   for (uint32_t phase = 0;; phase ^= 1) {
     barrier_wait(barriers.part_full(group), phase);
     const Place place = reinterpret_cast<const Place*>(shared + PLACES_AT)[group];
-    if (place.turn < 0) break;
-    float* to = parts + static_cast<long long>(place.part) * PART_FLOATS;
+    if (place.turn == NO_TURN) break;
+    float* to = parts + static_cast<long long>(place.part) * (PART_BYTES / 4);
     if (place.turn == 0) {
       bulk_store(to, from, PART_BYTES);
     } else {
-#ifndef UNORDERED
       while (load_acquire(turns + place.part) != place.turn) {
       }
       asynchronous_fence_global();
-#endif
       bulk_add(to, from, PART_BYTES);
     }
     stores_commit();
     stores_wait_read<0>();
     barrier_arrive(barriers.part_empty(group));
-    stores_wait();
-#ifndef UNORDERED
+    stores_wait<0>();
     asynchronous_fence_global();
     store_release(turns + place.part, place.turn + 1);
-#endif
   }
 }
 
-// ---- a warpgroup that multiplies
-
-template <int N> __device__ __forceinline__ void start_scores(float (&result)[N], uint64_t rows, uint64_t tile) {
+// result = 64 rows of keys or values times a tile's first; the products are only started.
+template <int N>
+__device__ __forceinline__ void start_scores(float (&result)[N], uint64_t rows, uint64_t tile) {
   wgmma_first<true, true>(result, rows, tile);
 #pragma unroll
   for (int step = 1; step < STEPS; step++) {
@@ -229,23 +213,23 @@ template <int N> __device__ __forceinline__ void start_scores(float (&result)[N]
   }
 }
 
+// sum += what is rounded in `left` times the first rows of a tile.
 template <int N, int M>
 __device__ __forceinline__ void start_sum(float (&sum)[M], const uint32_t (&left)[N], uint64_t tile) {
 #pragma unroll
   for (int step = 0; step < N / 4; step++) wgmma<false>(sum, left + 4 * step, tile + step * DESCRIPTOR_STEP<false>);
 }
 
-// The same with `left` in shared memory: 64 rows of COLUMNS.
-template <int COLUMNS, int M>
-__device__ __forceinline__ void start_shared_sum(float (&sum)[M], uint64_t left, uint64_t tile) {
+// The same with slopes from shared memory, of which a row is one key's.
+template <int COLUMNS> __device__ __forceinline__ void start_sum(float (&sum)[WIDTH / 2], uint64_t left, uint64_t tile) {
 #pragma unroll
   for (int step = 0; step < COLUMNS / 16; step++) {
     wgmma<true, false>(sum, left + step * DESCRIPTOR_STEP<true>, tile + step * DESCRIPTOR_STEP<false>);
   }
 }
 
-// A part of dq: slopes, of which a row is 64 queries of one key, times 64 columns of the keys.
-__device__ __forceinline__ void start_part(float (&part)[PART_FLOATS / GROUP_THREADS], uint64_t slopes, uint64_t keys) {
+// A part of dq: slopes, now queries across, times columns of the keys.
+__device__ __forceinline__ void start_part(Part& part, uint64_t slopes, uint64_t keys) {
   wgmma_first<false, false>(part, slopes, keys);
 #pragma unroll
   for (int step = 1; step < KEYS / 16; step++) {
@@ -253,6 +237,7 @@ __device__ __forceinline__ void start_part(float (&part)[PART_FLOATS / GROUP_THR
   }
 }
 
+// As scores lie they are a product's left operand.
 template <int N> __device__ __forceinline__ void round_operand(uint32_t (&operand)[N], const float (&score)[2 * N]) {
 #pragma unroll
   for (int i = 0; i < N; i++) operand[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
@@ -263,20 +248,22 @@ __device__ __forceinline__ float slope_of(float weight, float product, float con
   return __fmul_rn(weight, __fsub_rn(product, constant));
 }
 
-// The first `panels` panels from `place` on: rows `from` to `to` become 0. Called by all threads of a warpgroup.
-template <int COUNT> __device__ __forceinline__ void clear_rows(uint32_t place, int panel, int from, int to) {
-  for (int i = from * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < to * ROW_BYTES; i += GROUP_THREADS * 16) {
+// Rows `from` to `to` of so many panels become 0, together with other threads.
+template <int PANELS>
+__device__ __forceinline__ void clear_rows(uint32_t place, int panel, int from, int to, int thread, int threads) {
+  for (int i = from * ROW_BYTES + thread * 16; i < to * ROW_BYTES; i += threads * 16) {
 #pragma unroll
-    for (int p = 0; p < COUNT; p++) store_shared(place + p * panel + i, make_uint4(0, 0, 0, 0));
+    for (int p = 0; p < PANELS; p++) store_shared(place + p * panel + i, make_uint4(0, 0, 0, 0));
   }
 }
 
-template <int PANEL>
+// Rounds a warp's 16 rows of a sum, times a factor, through rows of shared memory that are its own to where they belong;
+// `rows` of them exist.
 __device__ __forceinline__ void store_sum(const float (&sum)[WIDTH / 2], float factor, uint32_t place, bf16* to,
                                           long long stride, int rows) {
   const int lane = threadIdx.x % 32;
   const auto chunk_at = [&](int row, int panel, int chunk) {
-    return place + panel * PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4);
+    return place + panel * KEY_PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4);
   };
 #pragma unroll
   for (int n = 0; n < STEPS; n++) {
@@ -300,66 +287,75 @@ __device__ __forceinline__ void store_sum(const float (&sum)[WIDTH / 2], float f
   }
 }
 
-__device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, bf16* dv, int heads, int kvHeads,
-                                              int causal, float scale, float scaleLog2) {
+// A warpgroup that multiplies: 64 keys and their values.
+__device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, bf16* dv, int kvHeads, float scale,
+                                              float scaleLog2) {
   const uint32_t base = shared_address(shared);
   const Barriers barriers{base + BARRIERS_AT};
-  const int warpgroup = threadIdx.x / GROUP_THREADS - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  const int warpgroup = threadIdx.x / GROUP_THREADS - 1, lane = threadIdx.x % 32;
   const int column = 2 * (lane & 3);
   const auto release = [&](uint32_t barrier) {
     if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
   };
+  // Both are read again wherever they are used, instead of being kept in registers.
+  const Item& item = *reinterpret_cast<const Item*>(shared + ITEM_AT);
+  const auto step_at = [&](int stage) -> const Step& {
+    return reinterpret_cast<const Step*>(shared + STEPS_AT)[stage];
+  };
+  const auto tile_at = [&](int place) { return matrix_descriptor(place, TILE_PANEL); };
   const auto queries_at = [&](int stage) { return base + STAGES_AT + stage * (2 * TILE_BYTES); };
   const auto upstream_at = [&](int stage) { return queries_at(stage) + TILE_BYTES; };
   const auto statistics_at = [&](int stage) { return base + STATISTICS_AT + stage * TILE_STATISTICS; };
-  const Job& job = *reinterpret_cast<const Job*>(shared + JOB_AT);
   const uint32_t place = base + warpgroup * (GROUP_ROWS * ROW_BYTES);
   const uint64_t keys = matrix_descriptor(place + KEYS_AT, KEY_PANEL);
   const uint64_t values = matrix_descriptor(place + VALUES_AT, KEY_PANEL);
-  const uint64_t keyColumns = matrix_descriptor(base + KEYS_AT + warpgroup * KEY_PANEL, KEY_PANEL);
-  const auto group_first = [&] { return job.first + warpgroup * GROUP_ROWS; };
-  const auto warp_first = [&] { return group_first() + 16 * warp; };
+  // The warpgroup's columns of all keys.
+  const uint64_t columns = matrix_descriptor(base + KEYS_AT + warpgroup * KEY_PANEL, KEY_PANEL);
+  const auto group_first = [&] { return warpgroup * GROUP_ROWS; };
+  const auto warp_first = [&] { return (static_cast<int>(opaque(threadIdx.x)) - GROUP_THREADS) / 32 * 16; };
 
   Ring<STAGES> at;
-  uint32_t itemPhase = 0, step = 0;
+  uint32_t phase = 0, count = 0;  // of the item, and how many tiles there were
+  const auto slopes_at = [&] { return base + SLOPES_AT + (count & 1) * SLOPE_BYTES; };
   float keySum[WIDTH / 2], valueSum[WIDTH / 2];
-  for (;; itemPhase ^= 1) {
-    barrier_wait(barriers.keys_full(), itemPhase);
-    if (job.first == NO_MORE) break;
-    // Rows of other sequences, or of nobody: 0, with weights of 0.
-    if (job.first + KEYS > job.keyLength) {
-      const int from = max(0, job.keyLength - group_first());
-      if (from < GROUP_ROWS) clear_rows<2 * PANELS>(place, KEY_PANEL, from, GROUP_ROWS);
+  for (;; phase ^= 1) {
+    barrier_wait(barriers.keys_full(), phase);
+    if (item.head == NO_ITEM) break;
+    // Rows that belong to others, or to nobody, become 0; they also get weights of 0.
+    if (item.keys < KEYS) {
+      const int from = max(0, item.keys - group_first());
+      if (from < GROUP_ROWS) {
+        clear_rows<2 * PANELS>(place, KEY_PANEL, from, GROUP_ROWS, threadIdx.x % GROUP_THREADS, GROUP_THREADS);
+      }
       asynchronous_fence();
       named_barrier(OWN + warpgroup, GROUP_THREADS);
     }
 #pragma unroll
     for (int i = 0; i < WIDTH / 2; i++) keySum[i] = valueSum[i] = 0.f;
 
-    const auto step_at = [&](int stage) -> const Step& {
-      return reinterpret_cast<const Step*>(shared + STEPS_AT)[stage];
-    };
-    const auto clear = [&]<int COLUMNS>() {
-      const int end = job.queryLength - step_at(at.stage).tile * TILE;
+    // Waits for a tile whose first COLUMNS queries are all that it has.
+    const auto await = [&]<int COLUMNS>() {
+      barrier_wait(barriers.full(at.stage), at.parity);
+      const int end = step_at(at.stage).rows;
       if (end < COLUMNS) {
-        clear_rows<2 * PANELS>(queries_at(at.stage), TILE_PANEL, end, COLUMNS);
-        const int query = threadIdx.x % GROUP_THREADS;
-        if (query >= end && query < COLUMNS) {
+        clear_rows<2 * PANELS>(queries_at(at.stage), TILE_PANEL, end, COLUMNS, threadIdx.x - GROUP_THREADS,
+                               GROUPS * GROUP_THREADS);
+        const int query = threadIdx.x - GROUP_THREADS;
+        if (query % TILE >= end && query % TILE < COLUMNS && query < STATISTICS * TILE) {
           store_shared(statistics_at(at.stage) + 4 * query, 0u);
-          store_shared(statistics_at(at.stage) + 4 * (TILE + query), 0u);
         }
         asynchronous_fence();
-        named_barrier(OWN + warpgroup, GROUP_THREADS);
+        named_barrier(BOTH, GROUPS * GROUP_THREADS);
       }
     };
+    // Scores become weights.
     const auto weigh = [&]<int N>(float (&score)[N]) {
-      const int tile = step_at(at.stage).tile;
-      const bool late = causal && tile * TILE < warp_first() + 15 - job.offset();
-      if (late || warp_first() + 16 > job.keyLength) {
+      const int shift = step_at(at.stage).shift;
+      if (warp_first() + 15 > shift || warp_first() + 16 > item.keys) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           const int key = warp_first() + 8 * half + lane / 4;
-          const int unseen = key >= job.keyLength ? TILE : causal ? key - job.offset() - tile * TILE - column : 0;
+          const int unseen = (key >= item.keys ? TILE : key - shift) - column;
 #pragma unroll
           for (int n = 0; n < N / 4; n++) {
             if (8 * n < unseen) score[4 * n + 2 * half] = -INFINITY;
@@ -376,8 +372,10 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
           score[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
         }
       }
+      pin(score);
     };
-    const auto slope_all = [&]<int N>(const float (&weights)[N], float (&slope)[N]) {
+    // dO v' becomes the scores' slopes, which both warpgroups then have in shared memory.
+    const auto share_slopes = [&]<int N>(const float (&weights)[N], float (&slope)[N]) {
 #pragma unroll
       for (int n = 0; n < N / 4; n++) {
         const float2 constant = load_shared_pair(statistics_at(at.stage) + 4 * (TILE + 8 * n + column));
@@ -389,54 +387,50 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
           odd = slope_of(weights[4 * n + 2 * half + 1], odd, constant.y);
         }
       }
-    };
-    const auto share_slopes = [&]<int N>(const uint32_t (&rounded)[N]) {
-      const int row = warpgroup * GROUP_ROWS + 16 * warp + lane % 16;
-      const uint32_t to = base + SLOPES_AT + (step & 1) * SLOPE_BYTES + row * ROW_BYTES;
+      const int row = warp_first() + lane % 16;
+      const uint32_t to = slopes_at() + row * ROW_BYTES;
 #pragma unroll
-      for (int n = 0; n < N / 4; n++) {
-        stmatrix(to + ((2 * n + lane / 16) ^ (row & 7)) * 16, rounded[4 * n], rounded[4 * n + 1], rounded[4 * n + 2],
-                 rounded[4 * n + 3]);
+      for (int n = 0; n < N / 8; n++) {
+        const float* x = slope + 8 * n;
+        stmatrix(to + ((2 * n + lane / 16) ^ (row & 7)) * 16, pack_bf16(x[0], x[1]),
+                 pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
       }
       asynchronous_fence();
       named_barrier(BOTH, GROUPS * GROUP_THREADS);
     };
-    const auto store_part = [&](const float (&part)[PART_FLOATS / GROUP_THREADS], int stage) {
-      barrier_wait(barriers.part_empty(warpgroup), ~step & 1);
+    const auto start_part_of = [&](Part& part) {
+      wgmma_fence();
+      start_part(part, matrix_descriptor(slopes_at(), KEY_PANEL), columns);
+      wgmma_commit();
+    };
+    const auto own_slopes = [&] {
+      return matrix_descriptor(slopes_at() + warpgroup * (GROUP_ROWS * ROW_BYTES), KEY_PANEL);
+    };
+    const auto store_part = [&](const Part& part, int stage) {
+      barrier_wait(barriers.part_empty(warpgroup), ~count & 1);
       const uint32_t to = base + PARTS_AT + warpgroup * PART_BYTES + threadIdx.x % GROUP_THREADS * 16;
 #pragma unroll
-      for (int i = 0; i < PART_FLOATS / GROUP_THREADS / 4; i++) {
-        store_shared(to + i * (GROUP_THREADS * 16),
-                     make_uint4(__float_as_uint(part[4 * i]), __float_as_uint(part[4 * i + 1]),
-                                __float_as_uint(part[4 * i + 2]), __float_as_uint(part[4 * i + 3])));
+      for (int i = 0; i < PART_BYTES / GROUP_THREADS / 16; i++) {
+        const float* x = part + 4 * i;
+        store_shared(to + i * (GROUP_THREADS * 16), make_uint4(__float_as_uint(x[0]), __float_as_uint(x[1]),
+                                                              __float_as_uint(x[2]), __float_as_uint(x[3])));
       }
       asynchronous_fence();
       if (threadIdx.x % GROUP_THREADS == 0) {
         reinterpret_cast<Place*>(shared + PLACES_AT)[warpgroup] = {step_at(stage).part * GROUPS + warpgroup,
-                                                                   step_at(stage).turn};
+                                                                      step_at(stage).turn};
       }
       barrier_arrive(barriers.part_full(warpgroup));
+      count++;
     };
-    const auto await = [&]<int COLUMNS>() {
-      barrier_wait(barriers.full(at.stage), at.parity);
-      clear.template operator()<COLUMNS>();
-    };
-    const auto start_part_here = [&](float (&part)[PART_FLOATS / GROUP_THREADS]) {
-      wgmma_fence();
-      start_part(part, matrix_descriptor(base + SLOPES_AT + (step & 1) * SLOPE_BYTES, SLOPE_BYTES), keyColumns);
-      wgmma_commit();
-    };
-    const auto own_slopes = [&] {
-      return matrix_descriptor(
-          base + SLOPES_AT + (step & 1) * SLOPE_BYTES + warpgroup * (GROUP_ROWS * ROW_BYTES), SLOPE_BYTES);
-    };
-    // A tile's first half: its scores, dO v' and the sum for dv, which is only started.
+
+    // A tile's first half: its scores, dO v', and the sum for dv, which is only started.
     const auto begin = [&]<int COLUMNS>(Scores<COLUMNS>& score, Scores<COLUMNS>& slope, Operand<COLUMNS>& weights) {
       await.template operator()<COLUMNS>();
       wgmma_fence();
-      start_scores(score, keys, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+      start_scores(score, keys, tile_at(queries_at(at.stage)));
       wgmma_commit();
-      start_scores(slope, values, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+      start_scores(slope, values, tile_at(upstream_at(at.stage)));
       wgmma_commit();
       wgmma_wait<1>();
       pin(score);
@@ -444,38 +438,34 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
       round_operand(weights, score);
       pin(valueSum);
       wgmma_fence();
-      start_sum(valueSum, weights, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+      start_sum(valueSum, weights, tile_at(upstream_at(at.stage)));
       wgmma_commit();
       wgmma_wait<1>();
       pin(slope);
     };
-    // Its second half: slopes and what they are multiplied with.
+    // The second half: its slopes, and what they are multiplied with.
     const auto end = [&]<int COLUMNS>(Scores<COLUMNS>& score, Scores<COLUMNS>& slope, Operand<COLUMNS>& weights) {
-      Operand<COLUMNS> rounded;
-      float part[PART_FLOATS / GROUP_THREADS];
-      slope_all(score, slope);
-      round_operand(rounded, slope);
-      share_slopes(rounded);
-      start_part_here(part);
-      start_shared_sum<COLUMNS>(keySum, own_slopes(), matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+      Part part;
+      share_slopes(score, slope);
+      start_part_of(part);
+      start_sum<COLUMNS>(keySum, own_slopes(), tile_at(queries_at(at.stage)));
       wgmma_commit();
       wgmma_wait<1>();
       pin(valueSum);
       pin(weights);
       pin(part);
       store_part(part, at.stage);
-      step++;
       wgmma_wait<0>();
       pin(keySum);
       release(barriers.empty(at.stage));
       at.next();
     };
-    bool more = job.first_query_tile(causal) < job.query_tiles();
+    bool more = item.ranges > 0;
 #pragma unroll 1
     while (more) {
       barrier_wait(barriers.full(at.stage), at.parity);
-      if (step_at(at.stage).tile * TILE < job.queryLength - REST) break;
-      more = step_at(at.stage).left > 0;
+      if (step_at(at.stage).rows > REST) break;
+      more = !step_at(at.stage).last;
       Scores<REST> score, slope;
       Operand<REST> weights;
       begin.template operator()<REST>(score, slope, weights);
@@ -485,65 +475,132 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
       Scores<TILE> score, slope;
       Operand<TILE> weights;
       begin.template operator()<TILE>(score, slope, weights);
-      // The second half of one tile and the first half of the next.
+      // The second half of one tile and the first half of the next. Here few queries are multiplied as a whole tile.
 #pragma unroll 1
-      while (step_at(at.stage).left > 0) {
-        float part[PART_FLOATS / GROUP_THREADS];
-        slope_all(score, slope);
-        Operand<TILE> slopes;
-        round_operand(slopes, slope);
-        share_slopes(slopes);
-        start_part_here(part);
+      while (!step_at(at.stage).last) {
+        Part part;
+        share_slopes(score, slope);
+        start_part_of(part);
         const int stage = at.stage;
         at.next();
         await.template operator()<TILE>();
         wgmma_fence();
-        start_scores(score, keys, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+        start_scores(score, keys, tile_at(queries_at(at.stage)));
         wgmma_commit();
-        start_shared_sum<TILE>(keySum, own_slopes(), matrix_descriptor(queries_at(stage), TILE_PANEL));
+        start_sum<TILE>(keySum, own_slopes(), tile_at(queries_at(stage)));
         wgmma_commit();
         wgmma_wait<2>();
         pin(valueSum);
         pin(weights);
         pin(part);
         store_part(part, stage);
-        step++;
         wgmma_fence();
-        start_scores(slope, values, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+        start_scores(slope, values, tile_at(upstream_at(at.stage)));
         wgmma_commit();
         wgmma_wait<2>();
         pin(score);
         weigh(score);
-        pin(score);
         wgmma_wait<1>();
         pin(keySum);
         release(barriers.empty(stage));
         round_operand(weights, score);
         wgmma_fence();
-        start_sum(valueSum, weights, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+        start_sum(valueSum, weights, tile_at(upstream_at(at.stage)));
         wgmma_commit();
         wgmma_wait<1>();
         pin(slope);
       }
       end.template operator()<TILE>(score, slope, weights);
     }
+
     named_barrier(BOTH, GROUPS * GROUP_THREADS);  // nobody's products read keys and slopes any more
     const long long stride = static_cast<long long>(kvHeads) * WIDTH;
-    const long long to = (job.keyStart + warp_first()) * stride + job.head * WIDTH;
-    const int rows = job.keyLength - warp_first();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.keys_empty());
-    // Through what is the warpgroup's own: its rows of slopes, and where its parts of dq lie.
-    const uint32_t through = base + 16 * warp * ROW_BYTES;
-    store_sum<SLOPE_BYTES>(valueSum, 1.f, through + SLOPES_AT + warpgroup * (GROUP_ROWS * ROW_BYTES), dv + to, stride,
-                           rows);
-    barrier_wait(barriers.part_empty(warpgroup), ~step & 1);
-    store_sum<PART_BYTES / PANELS>(keySum, scale, through + PARTS_AT + warpgroup * PART_BYTES, dk + to, stride, rows);
+    const long long to = (item.keyRow + warp_first()) * stride + item.head * WIDTH;
+    const int rows = item.keys - warp_first();
+    barrier_arrive(barriers.keys_empty());
+    // Through what is the warp's own: its rows of slopes, twice.
+    const uint32_t through = base + SLOPES_AT + warp_first() * ROW_BYTES;
+    store_sum(valueSum, 1.f, through, dv + to, stride, rows);
+    barrier_wait(barriers.part_empty(0), ~count & 1);barrier_wait(barriers.part_empty(1), ~count & 1);
+    store_sum(keySum, scale, base + PARTS_AT + warp_first() * ROW_BYTES, dk + to, stride, rows);
     __syncwarp();
   }
-  barrier_wait(barriers.part_empty(warpgroup), ~step & 1);
-  if (threadIdx.x % GROUP_THREADS == 0) reinterpret_cast<Place*>(shared + PLACES_AT)[warpgroup].turn = -1;
+  barrier_wait(barriers.part_empty(warpgroup), ~count & 1);
+  if (threadIdx.x % GROUP_THREADS == 0) reinterpret_cast<Place*>(shared + PLACES_AT)[warpgroup].turn = NO_TURN;
   barrier_arrive(barriers.part_full(warpgroup));
+}
+
+__device__ __forceinline__ void backward(const Maps& maps, bf16* dk, bf16* dv, float* parts, int* turns, int* taken,
+                                         const Item* list, int items, const Range* ranges, int heads, int kvHeads,
+                                         float scale, float scaleLog2) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const uint32_t base = shared_address(shared);
+  if (base % 1024 != 0) __trap();  // the swizzle counts from there
+  if (threadIdx.x == 0) {
+    prefetch(maps.k);
+    prefetch(maps.v);
+    prefetch(maps.q);
+    prefetch(maps.dO);
+    prefetch(maps.statistics);
+    Barriers{base + BARRIERS_AT}.init();
+    barrier_init_fence();
+  }
+  __syncthreads();
+  if (threadIdx.x < GROUP_THREADS) {
+    registers_down<PRODUCER_REGISTERS>();
+    if (threadIdx.x == 0) {
+      produce(maps, shared, list, items, ranges, taken, heads, kvHeads);
+    } else if (threadIdx.x == 32 || threadIdx.x == 64) {
+      add_parts(threadIdx.x / 32 - 1, shared, parts, turns);
+    }
+  } else {
+    registers_up<CONSUMER_REGISTERS>();
+    sum_gradients(shared, dk, dv, kvHeads, scale, scaleLog2);
+  }
+}
+
+constexpr int TILE_THREADS = 256;
+
+// Of four chunks of 16 bytes, of each of which a quad of lanes has a quarter each, the one that is this lane's own.
+__device__ __forceinline__ uint4 own_chunk(const uint32_t (&quarters)[4], int quarter) {
+  uint32_t chunk[4];
+#pragma unroll
+  for (int away = 0; away < 4; away++) {
+    // To the lane that is so far away, its chunk's quarter; from it, our chunk's.
+    const int other = quarter ^ away;
+    const uint32_t pair0 = other & 1 ? quarters[1] : quarters[0], pair1 = other & 1 ? quarters[3] : quarters[2];
+    const uint32_t got = __shfl_xor_sync(0xffffffffu, other & 2 ? pair1 : pair0, away);
+#pragma unroll
+    for (int i = 0; i < 4; i++) chunk[i] = other == i ? got : chunk[i];
+  }
+  return make_uint4(chunk[0], chunk[1], chunk[2], chunk[3]);
+}
+
+// dq of a tile of queries and one head, from its sum as the warpgroups left it: times the scale, rounded. A quad of lanes
+// has 16 bytes of a row in each of 4 chunks, and shares them out so that each lane stores 16 bytes. A tile is its number,
+// or -1 where no key is seen, its first row and how many rows it has.
+__device__ __forceinline__ void round_queries(const float* parts, bf16* dq, const int* tiles, int heads, float scale) {
+  const int head = blockIdx.x % heads, group = threadIdx.x / GROUP_THREADS, thread = threadIdx.x % GROUP_THREADS;
+  const int* tile = tiles + 3 * (blockIdx.x / heads);
+  const int number = tile[0], first = tile[1], rows = tile[2];
+  const long long part = (static_cast<long long>(number) * heads + head) * GROUPS + group;
+  const float4* from = reinterpret_cast<const float4*>(parts + part * (PART_BYTES / 4)) + thread;
+  const int lane = thread % 32, quarter = lane % 4;
+  const int row = thread / 32 * 16 + lane / 4, x = WIDTH / GROUPS * group + 8 * quarter;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    uint32_t low[4], high[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const float4 sum = number < 0 ? make_float4(0.f, 0.f, 0.f, 0.f) : from[(4 * half + i) * GROUP_THREADS];
+      low[i] = pack_bf16(sum.x * scale, sum.y * scale);
+      high[i] = pack_bf16(sum.z * scale, sum.w * scale);
+    }
+    bf16* to = dq + (static_cast<long long>(first + row) * heads + head) * WIDTH + x + 32 * half;
+    const uint4 upper = own_chunk(low, quarter), lower = own_chunk(high, quarter);
+    if (row < rows) *reinterpret_cast<uint4*>(to) = upper;
+    if (row + 8 < rows) *reinterpret_cast<uint4*>(to + 8LL * heads * WIDTH) = lower;
+  }
 }
 
 }  // namespace
@@ -553,81 +610,13 @@ extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1)
     backward_128(const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,
                  const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,
                  const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv,
-                 float* parts, int* turns, int* taken, const int* list, int items, int heads, int kvHeads, int causal,
-                 float scale, float scaleLog2) {
-  using namespace saccade;
-  extern __shared__ __align__(1024) unsigned char shared[];
-  const uint32_t base = shared_address(shared);
-  if (base % 1024 != 0) __trap();  // the swizzle counts from there
-  if (threadIdx.x == 0) {
-    prefetch(k);
-    prefetch(v);
-    prefetch(q);
-    prefetch(dO);
-    prefetch(statistics);
-    Barriers{base + BARRIERS_AT}.init();
-    barrier_init_fence();
-  }
-  __syncthreads();
-  if (threadIdx.x < GROUP_THREADS) {
-    registers_down<PRODUCER_REGISTERS>();
-    if (threadIdx.x == 0) {
-      produce(k, v, q, dO, statistics, shared, list, items, taken, heads, kvHeads, causal);
-    } else if (threadIdx.x == 32 || threadIdx.x == 64) {
-      add_parts(threadIdx.x / 32 - 1, shared, parts, turns);
-    }
-  } else {
-    registers_up<CONSUMER_REGISTERS>();
-    sum_gradients(shared, dk, dv, heads, kvHeads, causal, scale, scaleLog2);
-  }
+                 float* parts, int* turns, int* taken, const saccade::Item* list, int items,
+                 const saccade::Range* ranges, int heads, int kvHeads, float scale, float scaleLog2) {
+  saccade::backward({k, v, q, dO, statistics}, dk, dv, parts, turns, taken, list, items, ranges, heads, kvHeads, scale,
+                    scaleLog2);
 }
 
-// dq of a tile of queries and one head, from its parts as the warpgroups left them: times the scale, rounded. A quad of
-// lanes has 16 bytes of a row in each of 4 chunks, and hands them on so that each lane stores one.
-extern "C" __global__ void __launch_bounds__(256)
-    queries_128(const float* parts, saccade::bf16* dq, const int* tiles, int heads, float scale) {
-  using namespace saccade;
-  const int head = blockIdx.x % heads, group = threadIdx.x / GROUP_THREADS, thread = threadIdx.x % GROUP_THREADS;
-  const int* tile = tiles + 3 * (blockIdx.x / heads);  // its number, its first row, rows
-  const int rows = tile[2];
-  const long long part = (static_cast<long long>(tile[0]) * heads + head) * GROUPS + group;
-  const float4* from = reinterpret_cast<const float4*>(parts + part * PART_FLOATS) + thread;
-  const int lane = thread % 32, row = thread / 32 * 16 + lane / 4, quarter = lane % 4;
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    uint32_t low[4], high[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const float4 x = from[(4 * half + i) * GROUP_THREADS];
-      low[i] = pack_bf16(x.x * scale, x.y * scale);
-      high[i] = pack_bf16(x.z * scale, x.w * scale);
-    }
-    const auto transpose = [&](uint32_t (&a)[4]) {
-      // Lane t of a quad has in a[i] the pair t of chunk i; after it, in a[i] the pair i of chunk t.
-      uint32_t b[4];
-#pragma unroll
-      for (int step = 0; step < 4; step++) {
-        // give to lane (quarter ^ step) the element it wants from us: chunk (quarter ^ step)
-        uint32_t out = a[0];
-        const int want = quarter ^ step;
-        if (want == 1) out = a[1];
-        if (want == 2) out = a[2];
-        if (want == 3) out = a[3];
-        const uint32_t in = __shfl_xor_sync(0xffffffffu, out, step);
-        if (want == 0) b[0] = in;
-        if (want == 1) b[1] = in;
-        if (want == 2) b[2] = in;
-        if (want == 3) b[3] = in;
-      }
-#pragma unroll
-      for (int i = 0; i < 4; i++) a[i] = b[i];
-    };
-    transpose(low);
-    transpose(high);
-    const int x = 64 * group + 32 * half + 8 * quarter;
-    bf16* to = dq + (static_cast<long long>(tile[1] + row) * heads + head) * WIDTH + x;
-    if (row < rows) *reinterpret_cast<uint4*>(to) = make_uint4(low[0], low[1], low[2], low[3]);
-    to += 8LL * heads * WIDTH;
-    if (row + 8 < rows) *reinterpret_cast<uint4*>(to) = make_uint4(high[0], high[1], high[2], high[3]);
-  }
+extern "C" __global__ void __launch_bounds__(saccade::TILE_THREADS)
+    round_queries_128(const float* parts, saccade::bf16* dq, const int* tiles, int heads, float scale) {
+  saccade::round_queries(parts, dq, tiles, heads, scale);
 }

@@ -144,8 +144,41 @@ template <int PENDING> __device__ __forceinline__ void stores_wait_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;\n" ::"n"(PENDING) : "memory");
 }
 
+// Waits until all but those groups have also written, and this thread sees it.
+template <int PENDING> __device__ __forceinline__ void stores_wait() {
+  asm volatile("cp.async.bulk.wait_group %0;\n" ::"n"(PENDING) : "memory");
+}
+
+// `bytes` in a row from shared to global memory, a multiple of 16, as are the addresses; part of a group as with
+// tma_store. And what is added to floats that are there: one addition each, rounded to nearest.
+__device__ __forceinline__ void bulk_store(void* to, uint32_t from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n" ::"l"(to), "r"(from), "r"(bytes)
+               : "memory");
+}
+
+__device__ __forceinline__ void bulk_add(float* to, uint32_t from, uint32_t bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;\n" ::"l"(to), "r"(from),
+               "r"(bytes)
+               : "memory");
+}
+
 // Orders this thread's accesses of shared memory before those of the asynchronous units that follow.
 __device__ __forceinline__ void asynchronous_fence() { asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory"); }
+
+// The same for global memory, both ways.
+__device__ __forceinline__ void asynchronous_fence_global() { asm volatile("fence.proxy.async.global;\n" ::: "memory"); }
+
+// ---- what blocks tell each other through global memory
+
+__device__ __forceinline__ int load_acquire(const int* from) {
+  int value;
+  asm volatile("ld.acquire.gpu.global.b32 %0, [%1];\n" : "=r"(value) : "l"(from) : "memory");
+  return value;
+}
+
+__device__ __forceinline__ void store_release(int* to, int value) {
+  asm volatile("st.release.gpu.global.b32 [%0], %1;\n" ::"l"(to), "r"(value) : "memory");
+}
 
 // ---- registers of a warpgroup
 
