@@ -12,6 +12,7 @@
 // way is taken never shows in the bits.
 #include "hopper.cuh"
 #include "pipeline.cuh"
+#include "ranges.cuh"
 #include "softmax.cuh"
 
 namespace saccade {
@@ -88,19 +89,19 @@ template <typename S> struct Barriers {
   }
 };
 
-// Keeps the tiles filled; one thread.
-template <typename S>
-__device__ __forceinline__ void produce(const TensorMap& q, const TensorMap& k, const TensorMap& v,
-                                        unsigned char* shared, const int* tiles, int items, int heads, int kvHeads,
-                                        int causal) {
+// Keeps the tiles filled; one thread. `range` is where an item's keys lie.
+template <typename S, typename Range>
+__device__ __forceinline__ void produce(const TensorMap& q, Range range, unsigned char* shared, const int* tiles,
+                                        int items, int heads, int kvHeads, int causal) {
   const uint32_t base = shared_address(shared);
   const Barriers<S> barriers{base + S::BARRIERS_AT};
   const int group = heads / kvHeads;
   Ring<2> slot;
   Ring<S::STAGES> at;
   for (Items order; order.item < items; order.next()) {
-    const int* tile = tiles + 5 * (order.item / heads);
+    const int* tile = tiles + Range::INTS * (order.item / heads);
     const Job job{tile[0], tile[1], tile[2], tile[3], tile[4], order.item % heads};
+    range.begin(tile);
     const uint32_t queries = base + slot.stage * S::QUERY_BYTES, arrived = barriers.query_full(slot.stage);
     barrier_wait(barriers.query_empty(slot.stage), slot.parity ^ 1);
     reinterpret_cast<Job*>(shared + S::JOBS_AT)[slot.stage] = job;
@@ -115,20 +116,20 @@ __device__ __forceinline__ void produce(const TensorMap& q, const TensorMap& k, 
     const int count = job.tiles(job.first, S::ROWS, causal);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
-      const int y = job.keyStart + i * KEYS;
+      const KeyRows from = range.template at<KEYS>(i * KEYS);
       const uint32_t keys = base + S::KEYS_AT + at.stage * S::KEY_BYTES;
       const uint32_t values = base + S::VALUES_AT + at.stage * S::KEY_BYTES;
       barrier_wait(barriers.key_empty(at.stage), at.parity ^ 1);
       barrier_expect(barriers.key_full(at.stage), S::KEY_BYTES);
 #pragma unroll
       for (int panel = 0; panel < S::PANELS; panel++) {
-        tma_load(keys + panel * KEY_PANEL, k, barriers.key_full(at.stage), x + 64 * panel, y);
+        tma_load(keys + panel * KEY_PANEL, from.keys, barriers.key_full(at.stage), x + 64 * panel, from.row);
       }
       barrier_wait(barriers.value_empty(at.stage), at.parity ^ 1);
       barrier_expect(barriers.value_full(at.stage), S::KEY_BYTES);
 #pragma unroll
       for (int panel = 0; panel < S::PANELS; panel++) {
-        tma_load(values + panel * KEY_PANEL, v, barriers.value_full(at.stage), x + 64 * panel, y);
+        tma_load(values + panel * KEY_PANEL, from.values, barriers.value_full(at.stage), x + 64 * panel, from.row);
       }
       at.next();
     }
@@ -520,24 +521,23 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   if (group == 0) take_turn();  // the last warpgroup has passed one on to it
 }
 
-template <typename S, bool OVERLAPPED>
-__device__ __forceinline__ void forward(const TensorMap& q, const TensorMap& k, const TensorMap& v, bf16* o, float* lse,
-                                        const int* tiles, int items, int heads, int kvHeads, int causal,
-                                        float scaleLog2) {
+template <typename S, bool OVERLAPPED, typename Range>
+__device__ __forceinline__ void forward(const TensorMap& q, const Range& range, bf16* o, float* lse, const int* tiles,
+                                        int items, int heads, int kvHeads, int causal, float scaleLog2) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const uint32_t base = shared_address(shared);
   if (base % 1024 != 0) __trap();  // the swizzle counts from there
   if (threadIdx.x == 0) {
     prefetch(q);
-    prefetch(k);
-    prefetch(v);
+    prefetch(range.keys);
+    prefetch(range.values);
     Barriers<S>{base + S::BARRIERS_AT}.init();
     barrier_init_fence();
   }
   __syncthreads();
   if (threadIdx.x < GROUP_THREADS) {
     registers_down<S::PRODUCER_REGISTERS>();
-    if (threadIdx.x == 0) produce<S>(q, k, v, shared, tiles, items, heads, kvHeads, causal);
+    if (threadIdx.x == 0) produce<S>(q, range, shared, tiles, items, heads, kvHeads, causal);
   } else {
     registers_up<S::CONSUMER_REGISTERS>();
     consume<S, OVERLAPPED>(shared, o, lse, items, heads, causal, scaleLog2);
@@ -556,10 +556,24 @@ using Wide = Shape<128, 2, 2>;
       NAME(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap k,                \
            const __grid_constant__ saccade::TensorMap v, saccade::bf16* o, float* lse, const int* tiles, int items,   \
            int heads, int kvHeads, int causal, float scaleLog2) {                                                     \
-    saccade::forward<saccade::SHAPE, OVERLAPPED>(q, k, v, o, lse, tiles, items, heads, kvHeads, causal, scaleLog2);   \
+    saccade::forward<saccade::SHAPE, OVERLAPPED>(q, saccade::OneRange(k, v), o, lse, tiles, items, heads, kvHeads,    \
+                                                 causal, scaleLog2);                                                  \
+  }
+
+// The keys of a sequence are a prefix and its own.
+#define HOPPER_PREFIXED_FORWARD(NAME, SHAPE, OVERLAPPED)                                                              \
+  extern "C" __global__ void __launch_bounds__(saccade::SHAPE::THREADS, 1)                                            \
+      NAME(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap k,                \
+           const __grid_constant__ saccade::TensorMap v, const __grid_constant__ saccade::TensorMap seamKeys,         \
+           const __grid_constant__ saccade::TensorMap seamValues, saccade::bf16* o, float* lse, const int* tiles,     \
+           int items, int heads, int kvHeads, int causal, float scaleLog2) {                                          \
+    saccade::forward<saccade::SHAPE, OVERLAPPED>(q, saccade::TwoRanges(k, v, seamKeys, seamValues), o, lse, tiles,    \
+                                                 items, heads, kvHeads, causal, scaleLog2);                           \
   }
 
 HOPPER_FORWARD(forward_64_simple, Narrow, false)
 HOPPER_FORWARD(forward_128_simple, Wide, false)
 HOPPER_FORWARD(forward_64_overlapped, Narrow, true)
 HOPPER_FORWARD(forward_128_overlapped, Wide, true)
+HOPPER_PREFIXED_FORWARD(prefixed_forward_64, Narrow, true)
+HOPPER_PREFIXED_FORWARD(prefixed_forward_128, Wide, true)

@@ -13,8 +13,12 @@
 // Every element is one chain in the portable kernel's order: scores over the head dimension, dq over the keys, dk and dv
 // over the heads of the group and for each over its queries. Tiles that a warpgroup's keys don't see are skipped, which
 // adds no 0 where the portable kernel adds none that shows.
+//
+// Keys of a prefix are seen by the queries of several sequences. The kernels named `prefixed` walk over all of those in one
+// chain, sequence after sequence (Job, walk_at); their queries' keys lie in two ranges (ranges.cuh).
 #include "hopper.cuh"
 #include "pipeline.cuh"
+#include "ranges.cuh"
 #include "softmax.cuh"
 #include "statistics.cuh"
 
@@ -48,9 +52,10 @@ constexpr int OWN = 1;
 template <int COLUMNS> using Scores = float[GROUP_ROWS * COLUMNS / GROUP_THREADS];
 template <int COLUMNS> using Operand = uint32_t[GROUP_ROWS * COLUMNS / GROUP_THREADS / 2];
 
-// The sequence of an item, the first of its rows that stay, and the head that those belong to.
+// The sequence of an item, the first of its rows that stay, and the head that those belong to. Of keys that stay, those
+// before `end` are the item's.
 struct Job {
-  int queryStart, queryLength, keyStart, keyLength, first, head;
+  int queryStart, queryLength, keyStart, keyLength, first, head, end;
 
   // Query i sees keys up to i + offset() when causal.
   __device__ __forceinline__ int offset() const { return keyLength - queryLength; }
@@ -79,6 +84,42 @@ struct Job {
   }
 };
 
+// Keys whose gradients sum over the queries of several sequences, one walk for each. An item in the list is {its first walk,
+// how many, the row of its range's first key, keys of the range, the item's first key in it}; a walk is {queryStart,
+// queryLength, keyLength, the place of the range's first key among the sequence's keys}.
+constexpr int ITEM_INTS = 5, WALK_INTS = 4;
+
+// The item as a walk's sequence sees it: keys have their places in that sequence.
+__device__ __forceinline__ Job walk_at(const int* walks, const int* item, int walk, int head) {
+  const int* at = walks + WALK_INTS * (item[0] + walk);
+  const int place = at[3];
+  return {at[0], at[1], item[2] - place, at[2], place + item[4], head, place + item[3]};
+}
+
+// The job of a warpgroup on its walks, and what it goes on from behind the item: registers are short on the way.
+struct Walk : Job {
+  Items order;
+  Ring<2> slot;
+  int taken, count;
+
+  __device__ __forceinline__ void begin(const Items& order, const Ring<2>& slot) {
+    this->order = order;
+    this->slot = slot;
+    taken = 0;
+  }
+
+  __device__ __forceinline__ void next(const int* tiles, const int* walks, int kvHeads) {
+    const int* item = tiles + ITEM_INTS * (order.item / kvHeads);
+    job() = walk_at(walks, item, taken++, order.item % kvHeads);
+    count = item[1];
+  }
+
+  __device__ __forceinline__ Job& job() { return *this; }
+};
+
+// The places of both items' jobs, or of both warpgroups' walks.
+__device__ __forceinline__ Walk* jobs(unsigned char* shared) { return reinterpret_cast<Walk*>(shared); }
+
 // HopperBackward.java has the same numbers.
 template <int WIDTH_, int STAGES_> struct Shape {
   static constexpr int WIDTH = WIDTH_, PANELS = WIDTH / 64, STEPS = WIDTH / 16, STAGES = STAGES_;
@@ -90,7 +131,7 @@ template <int WIDTH_, int STAGES_> struct Shape {
   static constexpr int JOBS_AT =
       STATISTICS_AT + (STAGES * TILE_STATISTICS > 2 * STAYING_STATISTICS ? STAGES * TILE_STATISTICS
                                                                          : 2 * STAYING_STATISTICS);
-  static constexpr int BARRIERS_AT = JOBS_AT + 2 * static_cast<int>(sizeof(Job));
+  static constexpr int BARRIERS_AT = JOBS_AT + 2 * static_cast<int>(sizeof(Walk));
   static_assert(BARRIERS_AT % 8 == 0 && BARRIERS_AT + (4 + 2 * STAGES) * 8 <= 232448, "a block's shared memory");
 };
 
@@ -131,12 +172,12 @@ template <typename S> struct Producer {
   __device__ __forceinline__ Producer(const Maps& maps, unsigned char* shared)
       : maps(maps), shared(shared), base(shared_address(shared)) {}
 
-  // What stays for an item; `line` is that of its statistics, or -1.
-  __device__ __forceinline__ void stay(const Job& job, int x, int y, int line) {
+  // What stays for an item; `line` is that of its statistics, or -1. PASSED: the warpgroups take the job from here.
+  template <bool PASSED = true> __device__ __forceinline__ void stay(const Job& job, int x, int y, int line) {
     const Barriers<S> barriers{base + S::BARRIERS_AT};
     const uint32_t to = base + slot.stage * (2 * S::STAYING), arrived = barriers.staying_full(slot.stage);
     barrier_wait(barriers.staying_empty(slot.stage), slot.parity ^ 1);
-    reinterpret_cast<Job*>(shared + S::JOBS_AT)[slot.stage] = job;
+    if constexpr (PASSED) jobs(shared + S::JOBS_AT)[slot.stage].job() = job;
     barrier_expect(arrived, 2 * S::STAYING + (line < 0 ? 0 : S::STAYING_STATISTICS));
 #pragma unroll
     for (int panel = 0; panel < S::PANELS; panel++) {
@@ -151,58 +192,83 @@ template <typename S> struct Producer {
   }
 
   __device__ __forceinline__ void stream(const Job& job, int x, int y, int line) {
+    stream(job, x, {maps.tile0, maps.tile1, y}, line);
+  }
+
+  __device__ __forceinline__ void stream(const Job& job, int x, const KeyRows& from, int line) {
     const Barriers<S> barriers{base + S::BARRIERS_AT};
     const uint32_t to = base + S::STAGES_AT + at.stage * (2 * S::TILE_BYTES), arrived = barriers.full(at.stage);
     barrier_wait(barriers.empty(at.stage), at.parity ^ 1);
     barrier_expect(arrived, 2 * S::TILE_BYTES + (line < 0 ? 0 : S::TILE_STATISTICS));
 #pragma unroll
     for (int panel = 0; panel < S::PANELS; panel++) {
-      tma_load(to + panel * TILE_PANEL, maps.tile0, arrived, x + 64 * panel, y);
-      tma_load(to + S::TILE_BYTES + panel * TILE_PANEL, maps.tile1, arrived, x + 64 * panel, y);
+      tma_load(to + panel * TILE_PANEL, from.keys, arrived, x + 64 * panel, from.row);
+      tma_load(to + S::TILE_BYTES + panel * TILE_PANEL, from.values, arrived, x + 64 * panel, from.row);
     }
     if (line >= 0) {
-      tma_load(base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS, maps.statistics, arrived, y + job.copy(), line);
+      tma_load(base + S::STATISTICS_AT + at.stage * S::TILE_STATISTICS, maps.statistics, arrived,
+               from.row + job.copy(), line);
     }
     at.next();
   }
 };
 
-__device__ __forceinline__ Job job_at(const int* tiles, int item, int heads) {
-  const int* tile = tiles + 5 * (item / heads);
-  return {tile[0], tile[1], tile[2], tile[3], tile[4], item % heads};
+__device__ __forceinline__ Job job_at(const int* tile, int head) {
+  return {tile[0], tile[1], tile[2], tile[3], tile[4], head, tile[3]};
 }
 
 // Keys and values stay; the queries of the group's heads stream past, head after head.
 template <typename S>
-__device__ __forceinline__ void produce_for_keys(const Maps& maps, unsigned char* shared, const int* tiles, int items,
-                                                 int heads, int kvHeads, int causal) {
+__device__ __forceinline__ void stream_queries(Producer<S>& producer, const Job& job, int heads, int group,
+                                               int causal) {
+  const int start = job.first_query_tile(job.first, causal), end = job.query_tiles();
+  for (int head = job.head * group; head < (job.head + 1) * group; head++) {
+#pragma unroll 1
+    for (int tile = start; tile < end; tile++) {
+      producer.stream(job, head * S::WIDTH, job.queryStart + tile * TILE, job.line(head, heads));
+    }
+  }
+}
+
+// `walks`: see walk_at; unused where PREFIXED is false.
+template <typename S, bool PREFIXED>
+__device__ __forceinline__ void produce_for_keys(const Maps& maps, unsigned char* shared, const int* tiles,
+                                                 const int* walks, int items, int heads, int kvHeads, int causal) {
   Producer<S> producer(maps, shared);
   const int group = heads / kvHeads;
   for (Items order; order.item < items; order.next()) {
-    const Job job = job_at(tiles, order.item, kvHeads);
-    producer.stay(job, job.head * S::WIDTH, job.keyStart + job.first, -1);
-    const int start = job.first_query_tile(job.first, causal), end = job.query_tiles();
-    for (int head = job.head * group; head < (job.head + 1) * group; head++) {
-#pragma unroll 1
-      for (int tile = start; tile < end; tile++) {
-        producer.stream(job, head * S::WIDTH, job.queryStart + tile * TILE, job.line(head, heads));
+    const int* tile = tiles + ITEM_INTS * (order.item / kvHeads);
+    const int head = order.item % kvHeads;
+    if constexpr (PREFIXED) {
+      const int count = tile[1];
+      Job job = walk_at(walks, tile, 0, head);
+      producer.template stay<false>(job, head * S::WIDTH, job.keyStart + job.first, -1);
+      for (int walk = 0; walk < count;) {
+        stream_queries(producer, job, heads, group, causal);
+        if (++walk < count) job = walk_at(walks, tile, walk, head);
       }
+    } else {
+      const Job job = job_at(tile, head);
+      producer.stay(job, head * S::WIDTH, job.keyStart + job.first, -1);
+      stream_queries(producer, job, heads, group, causal);
     }
   }
 }
 
 // Queries and dO of one head stay; keys and values stream past.
-template <typename S>
-__device__ __forceinline__ void produce_for_queries(const Maps& maps, unsigned char* shared, const int* tiles,
-                                                    int items, int heads, int kvHeads, int causal) {
+template <typename S, typename Range>
+__device__ __forceinline__ void produce_for_queries(const Maps& maps, Range range, unsigned char* shared,
+                                                    const int* tiles, int items, int heads, int kvHeads, int causal) {
   Producer<S> producer(maps, shared);
   const int group = heads / kvHeads;
   for (Items order; order.item < items; order.next()) {
-    const Job job = job_at(tiles, order.item, heads);
+    const int* item = tiles + Range::INTS * (order.item / heads);
+    const Job job = job_at(item, order.item % heads);
+    range.begin(item);
     producer.stay(job, job.head * S::WIDTH, job.queryStart + job.first, job.line(job.head, heads));
     const int x = job.head / group * S::WIDTH, end = job.key_tiles(job.first, ROWS, causal);
 #pragma unroll 1
-    for (int tile = 0; tile < end; tile++) producer.stream(job, x, job.keyStart + tile * TILE, -1);
+    for (int tile = 0; tile < end; tile++) producer.stream(job, x, range.template at<TILE>(tile * TILE), -1);
   }
 }
 
@@ -312,10 +378,11 @@ __device__ __forceinline__ void store_sum(const float (&sum)[S::WIDTH / 2], floa
 }
 
 // A warpgroup of keys_backward: 64 keys and their values stay. AHEAD: the next tile's scores are under way while this
-// one's slopes are computed, which takes registers for both.
-template <typename S, typename Keys, typename Values, bool AHEAD>
-__device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk, bf16* dv, int items, int heads,
-                                                 int kvHeads, int causal, float scale, float scaleLog2) {
+// one's slopes are computed, which takes registers for both. PREFIXED: an item is walked by several sequences.
+template <typename S, typename Keys, typename Values, bool AHEAD, bool PREFIXED>
+__device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk, bf16* dv, const int* tiles,
+                                                 const int* walks, int items, int heads, int kvHeads, int causal,
+                                                 float scale, float scaleLog2) {
   const uint32_t base = shared_address(shared);
   const Barriers<S> barriers{base + S::BARRIERS_AT};
   const int warpgroup = threadIdx.x / GROUP_THREADS - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
@@ -335,13 +402,15 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
   Values values;
   for (Items order; order.item < items; order.next()) {
     barrier_wait(barriers.staying_full(slot.stage), slot.parity);
-    // Read again wherever it is used, instead of being kept in registers.
-    const Job& job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
-    const uint32_t place = base + slot.stage * (2 * S::STAYING) + warpgroup * (GROUP_ROWS * ROW_BYTES);
+    // Read again wherever it is used, instead of being kept in registers. A warpgroup's own where it changes on the way.
+    Walk& job = jobs(shared + S::JOBS_AT)[PREFIXED ? warpgroup : slot.stage];
+    const auto place = [&] {
+      return base + slot.stage * (2 * S::STAYING) + warpgroup * (GROUP_ROWS * ROW_BYTES);
+    };
     const auto group_first = [&] { return job.first + warpgroup * GROUP_ROWS; };
     const auto warp_first = [&] { return group_first() + 16 * warp; };
     const auto first_tile = [&] {
-      return group_first() < job.keyLength ? job.first_query_tile(group_first(), causal) : job.query_tiles();
+      return group_first() < job.end ? job.first_query_tile(group_first(), causal) : job.query_tiles();
     };
 
     // Waits for a tile whose first COLUMNS queries are all that it has.
@@ -432,93 +501,109 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
       at.next();
     };
 
-    keys.load(place);
-    values.load(place + S::STAYING);
+    keys.load(place());
+    values.load(place() + S::STAYING);
 #pragma unroll
     for (int i = 0; i < S::WIDTH / 2; i++) keySum[i] = valueSum[i] = 0.f;
 
-#pragma unroll 1
-    for (int member = 0; member < heads / kvHeads; member++) {
-      // Only the other warpgroup looks at the first ones. None is given away before all warps have seen it come: a
-      // warp that is late would take a later tile for it.
-#pragma unroll 1
-      for (int tile = job.first_query_tile(job.first, causal); tile < first_tile(); tile++) {
-        barrier_wait(barriers.full(at.stage), at.parity);
+    const auto one_thread = [&] { return threadIdx.x % GROUP_THREADS == 0; };
+    if constexpr (PREFIXED) {
+      named_barrier(OWN + warpgroup, GROUP_THREADS);  // no warp reads the job of the item before any more
+      if (one_thread()) job.begin(order, slot);
+    }
+    do {
+      if constexpr (PREFIXED) {
+        named_barrier(OWN + warpgroup, GROUP_THREADS);  // nor that of the sequence before
+        if (one_thread()) job.next(tiles, walks, kvHeads);
         named_barrier(OWN + warpgroup, GROUP_THREADS);
-        release(barriers.empty(at.stage));
-        at.next();
       }
-      const auto is_whole = [&](int tile) { return tile * TILE < job.queryLength - REST; };
-      int tile = first_tile();
-      bool follows = false;
-      if constexpr (!AHEAD) {
 #pragma unroll 1
-        for (; is_whole(tile); tile++, follows = true) take.template operator()<TILE>(tile, follows, slopes);
-      } else if (is_whole(tile)) {
-        Scores<TILE> score, ahead, slope;
-        Operand<TILE> weights;
-        await.template operator()<TILE>(tile, at);
-        wgmma_fence();
-        keys.start(ahead, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
-        wgmma_commit();
-        wgmma_wait<0>();
-        pin(ahead);
-        const auto step = [&]<bool MORE>() {
+      for (int member = heads / kvHeads; member > 0; member--) {
+        // Only the other warpgroup looks at the first ones. None is given away before all warps have seen it come: a
+        // warp that is late would take a later tile for it.
+#pragma unroll 1
+        for (int tile = job.first_query_tile(job.first, causal); tile < first_tile(); tile++) {
+          barrier_wait(barriers.full(at.stage), at.parity);
+          named_barrier(OWN + warpgroup, GROUP_THREADS);
+          release(barriers.empty(at.stage));
+          at.next();
+        }
+        const auto is_whole = [&](int tile) { return tile * TILE < job.queryLength - REST; };
+        int tile = first_tile();
+        bool follows = false;
+        if constexpr (!AHEAD) {
+#pragma unroll 1
+          for (; is_whole(tile); tile++, follows = true) take.template operator()<TILE>(tile, follows, slopes);
+        } else if (is_whole(tile)) {
+          Scores<TILE> score, ahead, slope;
+          Operand<TILE> weights;
+          await.template operator()<TILE>(tile, at);
           wgmma_fence();
-          values.start(slope, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+          keys.start(ahead, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
           wgmma_commit();
-          weigh(tile, ahead, score);
-          round_operand(weights, score);
-          wgmma_fence();
-          start_sum(valueSum, weights, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
-          Ring<S::STAGES> next = at;
-          next.next();
-          if constexpr (MORE) {
-            await.template operator()<TILE>(tile + 1, next);
-            wgmma_fence();
-            keys.start(ahead, matrix_descriptor(queries_at(next.stage), TILE_PANEL));
-          }
-          wgmma_commit();
-          wgmma_wait<1>();
-          pin(slope);
-          pin(keySum);
-          pin(slopes);
-          if (follows) release(barriers.empty(at.previous()));
-          slope_all(score, slope);
-          round_operand(slopes, slope);
-          wgmma_fence();
-          start_sum(keySum, slopes, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
-          wgmma_commit();
-          wgmma_wait<1>();
+          wgmma_wait<0>();
           pin(ahead);
-          pin(valueSum);
-          pin(weights);
-          at = next;
-          tile++;
-          follows = true;
-        };
+          const auto step = [&]<bool MORE>() {
+            wgmma_fence();
+            values.start(slope, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+            wgmma_commit();
+            weigh(tile, ahead, score);
+            round_operand(weights, score);
+            wgmma_fence();
+            start_sum(valueSum, weights, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+            Ring<S::STAGES> next = at;
+            next.next();
+            if constexpr (MORE) {
+              await.template operator()<TILE>(tile + 1, next);
+              wgmma_fence();
+              keys.start(ahead, matrix_descriptor(queries_at(next.stage), TILE_PANEL));
+            }
+            wgmma_commit();
+            wgmma_wait<1>();
+            pin(slope);
+            pin(keySum);
+            pin(slopes);
+            if (follows) release(barriers.empty(at.previous()));
+            slope_all(score, slope);
+            round_operand(slopes, slope);
+            wgmma_fence();
+            start_sum(keySum, slopes, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+            wgmma_commit();
+            wgmma_wait<1>();
+            pin(ahead);
+            pin(valueSum);
+            pin(weights);
+            at = next;
+            tile++;
+            follows = true;
+          };
 #pragma unroll 1
-        while (is_whole(tile + 1)) step.template operator()<true>();
-        step.template operator()<false>();
-      }
-      if (tile < job.query_tiles()) {
-        Operand<REST> rest;
-        take.template operator()<REST>(tile, follows, rest);
+          while (is_whole(tile + 1)) step.template operator()<true>();
+          step.template operator()<false>();
+        }
+        if (tile < job.query_tiles()) {
+          Operand<REST> rest;
+          take.template operator()<REST>(tile, follows, rest);
+          wgmma_wait<0>();
+          pin(rest);
+          follows = true;
+        }
         wgmma_wait<0>();
-        pin(rest);
-        follows = true;
+        pin(keySum);
+        pin(slopes);
+        if (follows) release(barriers.empty(at.previous()));
       }
-      wgmma_wait<0>();
-      pin(keySum);
-      pin(slopes);
-      if (follows) release(barriers.empty(at.previous()));
+    } while (PREFIXED && job.taken < job.count);
+    if constexpr (PREFIXED) {
+      order = job.order;
+      slot = job.slot;
     }
     named_barrier(OWN + warpgroup, GROUP_THREADS);  // no warp's products read the keys' place any more
 
     const long long stride = static_cast<long long>(kvHeads) * S::WIDTH;
     const long long to = (job.keyStart + warp_first()) * stride + job.head * S::WIDTH;
-    const int rows = job.keyLength - warp_first();
-    const uint32_t through = place + warp * (16 * ROW_BYTES);
+    const int rows = job.end - warp_first();
+    const uint32_t through = place() + warp * (16 * ROW_BYTES);
     store_sum<S>(keySum, scale, through, dk + to, stride, rows);
     store_sum<S>(valueSum, 1.f, through + S::STAYING, dv + to, stride, rows);
     asynchronous_fence();
@@ -549,7 +634,7 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
   Upstream upstream;
   for (Items order; order.item < items; order.next()) {
     barrier_wait(barriers.staying_full(slot.stage), slot.parity);
-    const Job& job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
+    const Job& job = jobs(shared + S::JOBS_AT)[slot.stage];
     const uint32_t place = base + slot.stage * (2 * S::STAYING) + warpgroup * (GROUP_ROWS * ROW_BYTES);
     const auto group_first = [&] { return job.first + warpgroup * GROUP_ROWS; };
     const auto warp_first = [&] { return group_first() + 16 * warp; };
@@ -717,26 +802,29 @@ template <typename S> __device__ __forceinline__ unsigned char* begin(const Maps
   return shared;
 }
 
-template <typename S, typename Keys, typename Values, bool AHEAD>
-__device__ __forceinline__ void keys_backward(const Maps& maps, bf16* dk, bf16* dv, const int* tiles, int items,
-                                              int heads, int kvHeads, int causal, float scale, float scaleLog2) {
+template <typename S, typename Keys, typename Values, bool AHEAD, bool PREFIXED>
+__device__ __forceinline__ void keys_backward(const Maps& maps, bf16* dk, bf16* dv, const int* tiles,
+                                              const int* walks, int items, int heads, int kvHeads, int causal,
+                                              float scale, float scaleLog2) {
   unsigned char* shared = begin<S>(maps);
   if (threadIdx.x < GROUP_THREADS) {
     registers_down<PRODUCER_REGISTERS>();
-    if (threadIdx.x == 0) produce_for_keys<S>(maps, shared, tiles, items, heads, kvHeads, causal);
+    if (threadIdx.x == 0) produce_for_keys<S, PREFIXED>(maps, shared, tiles, walks, items, heads, kvHeads, causal);
   } else {
     registers_up<CONSUMER_REGISTERS>();
-    sum_over_queries<S, Keys, Values, AHEAD>(shared, dk, dv, items, heads, kvHeads, causal, scale, scaleLog2);
+    sum_over_queries<S, Keys, Values, AHEAD, PREFIXED>(shared, dk, dv, tiles, walks, items, heads, kvHeads, causal,
+                                                       scale, scaleLog2);
   }
 }
 
-template <typename S, typename Upstream, bool AHEAD>
-__device__ __forceinline__ void queries_backward(const Maps& maps, bf16* dq, const int* tiles, int items, int heads,
-                                                 int kvHeads, int causal, float scale, float scaleLog2) {
+template <typename S, typename Upstream, bool AHEAD, typename Range>
+__device__ __forceinline__ void queries_backward(const Maps& maps, const Range& range, bf16* dq, const int* tiles,
+                                                 int items, int heads, int kvHeads, int causal, float scale,
+                                                 float scaleLog2) {
   unsigned char* shared = begin<S>(maps);
   if (threadIdx.x < GROUP_THREADS) {
     registers_down<PRODUCER_REGISTERS>();
-    if (threadIdx.x == 0) produce_for_queries<S>(maps, shared, tiles, items, heads, kvHeads, causal);
+    if (threadIdx.x == 0) produce_for_queries<S>(maps, range, shared, tiles, items, heads, kvHeads, causal);
   } else {
     registers_up<CONSUMER_REGISTERS>();
     sum_over_keys<S, Upstream, AHEAD>(shared, dq, items, heads, causal, scale, scaleLog2);
@@ -792,8 +880,20 @@ using Wide = Shape<128, 3>;
       const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
       const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv, const int* tiles,   \
       int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                   \
-    saccade::keys_backward<saccade::SHAPE, saccade::KEYS<saccade::SHAPE>, saccade::VALUES<saccade::SHAPE>, AHEAD>(     \
-        {k, v, q, dO, statistics}, dk, dv, tiles, items, heads, kvHeads, causal, scale, scaleLog2);                    \
+    saccade::keys_backward<saccade::SHAPE, saccade::KEYS<saccade::SHAPE>, saccade::VALUES<saccade::SHAPE>, AHEAD,      \
+                           false>({k, v, q, dO, statistics}, dk, dv, tiles, nullptr, items, heads, kvHeads, causal,    \
+                                  scale, scaleLog2);                                                                   \
+  }
+
+#define HOPPER_PREFIXED_KEYS_BACKWARD(NAME, SHAPE, KEYS, VALUES)                                                       \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) NAME(                                              \
+      const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
+      const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
+      const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv, const int* tiles,   \
+      const int* walks, int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {                 \
+    saccade::keys_backward<saccade::SHAPE, saccade::KEYS<saccade::SHAPE>, saccade::VALUES<saccade::SHAPE>, false,      \
+                           true>({k, v, q, dO, statistics}, dk, dv, tiles, walks, items, heads, kvHeads, causal,       \
+                                 scale, scaleLog2);                                                                    \
   }
 
 #define HOPPER_QUERIES_BACKWARD(NAME, SHAPE, UPSTREAM, AHEAD)                                                          \
@@ -803,7 +903,20 @@ using Wide = Shape<128, 3>;
       const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dq, const int* tiles, int items,           \
       int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                              \
     saccade::queries_backward<saccade::SHAPE, saccade::UPSTREAM<saccade::SHAPE>, AHEAD>(                               \
-        {q, dO, k, v, statistics}, dq, tiles, items, heads, kvHeads, causal, scale, scaleLog2);                        \
+        {q, dO, k, v, statistics}, saccade::OneRange(k, v), dq, tiles, items, heads, kvHeads, causal, scale,           \
+        scaleLog2);                                                                                                    \
+  }
+
+#define HOPPER_PREFIXED_QUERIES_BACKWARD(NAME, SHAPE, UPSTREAM)                                                        \
+  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) NAME(                                              \
+      const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
+      const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
+      const __grid_constant__ saccade::TensorMap statistics, const __grid_constant__ saccade::TensorMap seamKeys,      \
+      const __grid_constant__ saccade::TensorMap seamValues, saccade::bf16* dq, const int* tiles, int items,           \
+      int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                              \
+    saccade::queries_backward<saccade::SHAPE, saccade::UPSTREAM<saccade::SHAPE>, false>(                               \
+        {q, dO, k, v, statistics}, saccade::TwoRanges(k, v, seamKeys, seamValues), dq, tiles, items, heads, kvHeads,   \
+        causal, scale, scaleLog2);                                                                                     \
   }
 
 #define HOPPER_STATISTICS(WIDTH)                                                                                       \
@@ -821,5 +934,9 @@ HOPPER_QUERIES_BACKWARD(queries_backward_64_simple, Narrow, Held, false)
 HOPPER_QUERIES_BACKWARD(queries_backward_64_overlapped, Narrow, Held, true)
 HOPPER_QUERIES_BACKWARD(queries_backward_128_simple, Wide, Held, false)
 HOPPER_QUERIES_BACKWARD(queries_backward_128_overlapped, Wide, Shared, true)
+HOPPER_PREFIXED_KEYS_BACKWARD(prefixed_keys_backward_64, Narrow, Held, Held)
+HOPPER_PREFIXED_KEYS_BACKWARD(prefixed_keys_backward_128, Wide, Shared, Shared)
+HOPPER_PREFIXED_QUERIES_BACKWARD(prefixed_queries_backward_64, Narrow, Held)
+HOPPER_PREFIXED_QUERIES_BACKWARD(prefixed_queries_backward_128, Wide, Held)
 HOPPER_STATISTICS(64)
 HOPPER_STATISTICS(128)

@@ -4,6 +4,7 @@ import dev.saccade.bench.peer.Work;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention;
+import dev.saccade.kernels.attention.PrefixedAttention;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -19,6 +20,83 @@ final class AttentionCases {
 
     private AttentionCases() {}
 
+    /// Where the keys of sequences lie, if not one behind the other.
+    private interface KeyRows {
+        /// The row of a sequence's key.
+        long row(int sequence, int key);
+
+        /// The sequences that have the key, in each of which it has the same place.
+        default IntStream sequences(int sequence, int key) {
+            return IntStream.of(sequence);
+        }
+    }
+
+    /// Prompts, each with answers behind it whose first keys are the prompt's.
+    private record Groups(int samples, int prompt, int answer, PrefixedAttention.Prefixed sequences)
+            implements KeyRows {
+        static Groups of(Case work) {
+            int samples = work.integer("samples");
+            int prompt = work.integer("prompt");
+            int answer = work.integer("answer");
+            int count = work.integer("batch") / samples * (samples + 1);
+            int[] start = new int[count];
+            int[] length = new int[count];
+            int[] prefixStart = new int[count];
+            int[] prefixLength = new int[count];
+            int next = 0;
+            for (int s = 0; s < count; s++) {
+                boolean isPrompt = s % (samples + 1) == 0;
+                start[s] = next;
+                length[s] = isPrompt ? prompt : answer;
+                prefixStart[s] = isPrompt ? 0 : start[s - s % (samples + 1)];
+                prefixLength[s] = isPrompt ? 0 : prompt;
+                next += length[s];
+            }
+            return new Groups(
+                    samples,
+                    prompt,
+                    answer,
+                    new PrefixedAttention.Prefixed(
+                            new Attention.Sequences(start, length, start, length),
+                            prefixStart,
+                            prefixLength));
+        }
+
+        /// The sequences as their queries see them: all ends of keys are where they are.
+        Attention.Sequences joined() {
+            Attention.Sequences own = sequences.own();
+            int[] prefix = sequences.prefixLength();
+            int[] start = new int[own.count()];
+            int[] keys = new int[own.count()];
+            Arrays.setAll(start, s -> own.keyStart()[s] - prefix[s]);
+            Arrays.setAll(keys, s -> own.keyLength()[s] + prefix[s]);
+            return new Attention.Sequences(own.queryStart(), own.queryLength(), start, keys);
+        }
+
+        @Override
+        public long row(int sequence, int key) {
+            int prefix = sequences.prefixLength()[sequence];
+            return key < prefix
+                    ? sequences.prefixStart()[sequence] + key
+                    : sequences.own().keyStart()[sequence] + key - prefix;
+        }
+
+        @Override
+        public IntStream sequences(int sequence, int key) {
+            int first = sequence - sequence % (samples + 1);
+            return key < prompt
+                    ? IntStream.rangeClosed(first, first + samples)
+                    : IntStream.of(sequence);
+        }
+
+        /// Every answer with a prompt of its own.
+        Attention.Sequences whole() {
+            int[] cumulative = new int[sequences.own().count() / (samples + 1) * samples + 1];
+            Arrays.setAll(cumulative, s -> s * (prompt + answer));
+            return Attention.Sequences.packed(cumulative);
+        }
+    }
+
     /// Where the keys of a decode step lie: in pages that follow no order, some of which sequences
     /// have in common.
     ///
@@ -27,7 +105,8 @@ final class AttentionCases {
     /// @param pages of all sequences
     /// @param samples sequences that have pages in common
     /// @param shared how many they have in common
-    private record Paging(int width, int[] table, int pages, int samples, int shared) {
+    private record Paging(int width, int[] table, int pages, int samples, int shared)
+            implements KeyRows {
         static Paging of(int batch, int keys, int samples, int prompt) {
             int width = Math.ceilDiv(keys, Attention.PAGE);
             int shared = samples > 1 ? prompt / Attention.PAGE : 0;
@@ -54,8 +133,8 @@ final class AttentionCases {
             return b == 0 ? a : gcd(b, a % b);
         }
 
-        /// The row of a sequence's key.
-        long row(int sequence, int key) {
+        @Override
+        public long row(int sequence, int key) {
             int page = table[sequence * width + key / Attention.PAGE];
             return (long) page * Attention.PAGE + key % Attention.PAGE;
         }
@@ -69,13 +148,13 @@ final class AttentionCases {
 
     /// The extents of a case, with its checks.
     ///
-    /// @param paging null where sequences have their keys one behind the other
+    /// @param keyRows null where sequences have their keys one behind the other
     private record Extents(
             Workbench bench,
             DType dtype,
             Attention.Shape shape,
             Attention.Sequences sequences,
-            @Nullable Paging paging) {
+            @Nullable KeyRows keyRows) {
 
         static Extents of(Case work, Workbench bench, boolean causal, int[] queries, int[] keys) {
             int headDim = work.integer("head_dim");
@@ -92,6 +171,12 @@ final class AttentionCases {
         }
 
         static Extents self(Case work, Workbench bench) {
+            if (work.integer("samples", 0) > 0) {
+                Groups groups = Groups.of(work);
+                Attention.Sequences joined = groups.joined();
+                Extents like = of(work, bench, true, joined.queryLength(), joined.keyLength());
+                return new Extents(bench, like.dtype, like.shape, joined, groups);
+            }
             int[] lengths =
                     work.text("tokens", "").isEmpty()
                             ? equal(work, work.integer("length"))
@@ -132,6 +217,15 @@ final class AttentionCases {
 
         Extents paged(Paging paging) {
             return new Extents(bench, dtype, shape, sequences, paging);
+        }
+
+        @Nullable Groups groups() {
+            return keyRows instanceof Groups groups ? groups : null;
+        }
+
+        /// The sequences that have a key, in each of which it has the same place.
+        IntStream sequencesOf(int sequence, int key) {
+            return keyRows == null ? IntStream.of(sequence) : keyRows.sequences(sequence, key);
         }
 
         int batch() {
@@ -204,9 +298,9 @@ final class AttentionCases {
         /// The index in k and v of a key's head.
         long keyAt(int sequence, int key, int kvHead) {
             long row =
-                    paging == null
+                    keyRows == null
                             ? (long) sequences.keyStart()[sequence] + key
-                            : paging.row(sequence, key);
+                            : keyRows.row(sequence, key);
             return (row * shape.kvHeads() + kvHead) * shape.headDim();
         }
 
@@ -284,13 +378,86 @@ final class AttentionCases {
         }
     }
 
+    /// What a case measures.
+    private static final class Calls {
+        private final Attention.Shape shape;
+        private final Attention.Sequences sequences;
+        private final @Nullable Groups groups;
+        private final Attention attention;
+        private final PrefixedAttention prefixed;
+
+        Calls(Extents extents) {
+            this(extents, extents.sequences, extents.groups());
+        }
+
+        private Calls(Extents extents, Attention.Sequences sequences, @Nullable Groups groups) {
+            this.shape = extents.shape;
+            this.sequences = sequences;
+            this.groups = groups;
+            this.attention = Attention.on(extents.bench.device());
+            this.prefixed = PrefixedAttention.on(extents.bench.device());
+        }
+
+        void forward(Span q, Span k, Span v, Span o, Span lse) {
+            if (groups == null) {
+                attention.forward(shape, sequences, q, k, v, o, lse);
+            } else {
+                prefixed.forward(shape, groups.sequences, q, k, v, o, lse);
+            }
+        }
+
+        void backward(
+                Span q, Span k, Span v, Span o, Span lse, Span dO, Span dq, Span dk, Span dv) {
+            if (groups == null) {
+                attention.backward(shape, sequences, q, k, v, o, lse, dO, dq, dk, dv);
+            } else {
+                prefixed.backward(shape, groups.sequences, q, k, v, o, lse, dO, dq, dk, dv);
+            }
+        }
+    }
+
+    /// What sharing prompts saves: the same answers, each with its prompt in full.
+    ///
+    /// @param backward whether the pass backward is measured, or the one forward
+    private static List<PreparedCase.Rival> whole(Extents extents, boolean backward) {
+        Groups groups = extents.groups();
+        if (groups == null) {
+            return List.of();
+        }
+        Attention.Sequences sequences = groups.whole();
+        Calls calls = new Calls(extents, sequences, null);
+        Workbench bench = extents.bench;
+        DType dtype = extents.dtype;
+        long rows = sequences.queryRows();
+        long query = rows * extents.shape.heads() * extents.shape.headDim();
+        long key = rows * extents.shape.kvHeads() * extents.shape.headDim();
+        Span q = bench.normal(dtype, query, 1).set(0);
+        Span k = bench.normal(dtype, key, 1).set(0);
+        Span v = bench.normal(dtype, key, 1).set(0);
+        Span o = bench.empty(dtype, query, 1).set(0);
+        Span lse = bench.empty(DType.F32, rows * extents.shape.heads(), 1).set(0);
+        if (!backward) {
+            return List.of(new PreparedCase.Rival("whole", _ -> calls.forward(q, k, v, o, lse)));
+        }
+        calls.forward(q, k, v, o, lse);
+        Span dO = bench.normal(dtype, query, 1).set(0);
+        Span dq = bench.empty(dtype, query, 1).set(0);
+        Span dk = bench.empty(dtype, key, 1).set(0);
+        Span dv = bench.empty(dtype, key, 1).set(0);
+        return List.of(
+                new PreparedCase.Rival(
+                        "whole", _ -> calls.backward(q, k, v, o, lse, dO, dq, dk, dv)));
+    }
+
     /// `op=attention dtype heads kv_heads head_dim batch length causal`, or `op=attention_packed`
-    /// with `tokens shortest longest` in the place of `batch length`.
+    /// with `tokens shortest longest` in the place of `batch length`, or `op=attention_shared` with
+    /// `batch samples prompt answer`: as many answers as the batch, `samples` to a prompt that lies
+    /// in memory once and is one more sequence, causal; a rival computes each answer with its
+    /// prompt in full.
     static PreparedCase forward(Case work, Workbench bench) {
-        Attention attention = Attention.on(bench.device());
         Extents extents = Extents.self(work, bench);
+        Calls calls = new Calls(extents);
         Work.Attend attend = extents.attend();
-        Attention.Sequences sequences = extents.sequences;
         DType dtype = extents.dtype;
         long bytes = extents.bytes(2);
         int sets = bench.sets(bytes);
@@ -300,19 +467,12 @@ final class AttentionCases {
         Operand o = bench.empty(dtype, extents.queryElements(), sets);
         Operand lse = bench.empty(DType.F32, extents.statistics(), sets);
         Operand none = bench.empty(DType.F32, 1, 1);
-        return PreparedCase.of(
+        return new PreparedCase(
                 extents.flops(),
                 (double) bytes,
                 sets,
-                set ->
-                        attention.forward(
-                                extents.shape,
-                                sequences,
-                                q.set(set),
-                                k.set(set),
-                                v.set(set),
-                                o.set(set),
-                                lse.set(set)),
+                PreparedCase.Clock.DEVICE,
+                set -> calls.forward(q.set(set), k.set(set), v.set(set), o.set(set), lse.set(set)),
                 () -> {
                     bench.reset(o);
                     bench.reset(lse);
@@ -331,7 +491,8 @@ final class AttentionCases {
                                             lse.set(set).address()
                                         },
                                 // A peer keeps its statistics in another order.
-                                () -> extents.compareForward(q, k, v, o.set(0), none.set(0))));
+                                () -> extents.compareForward(q, k, v, o.set(0), none.set(0))),
+                whole(extents, false));
     }
 
     /// `op=attention_decode dtype heads kv_heads head_dim batch keys [samples prompt]`: one new
@@ -444,11 +605,11 @@ final class AttentionCases {
         }
     }
 
-    /// `op=attention_backward` and `op=attention_packed_backward`, as [#forward].
+    /// `op=attention_backward`, `op=attention_packed_backward` and `op=attention_shared_backward`,
+    /// as [#forward].
     static PreparedCase backward(Case work, Workbench bench) {
-        Attention attention = Attention.on(bench.device());
         Extents extents = Extents.self(work, bench);
-        Attention.Sequences sequences = extents.sequences;
+        Calls calls = new Calls(extents);
         DType dtype = extents.dtype;
         long bytes = extents.bytes(4);
         int sets = bench.sets(bytes);
@@ -462,24 +623,16 @@ final class AttentionCases {
         Operand dk = bench.empty(dtype, extents.keyElements(), sets);
         Operand dv = bench.empty(dtype, extents.keyElements(), sets);
         for (int set = 0; set < sets; set++) {
-            attention.forward(
-                    extents.shape,
-                    sequences,
-                    q.set(set),
-                    k.set(set),
-                    v.set(set),
-                    o.set(set),
-                    lse.set(set));
+            calls.forward(q.set(set), k.set(set), v.set(set), o.set(set), lse.set(set));
         }
         Gradients gradients = new Gradients(extents, q, k, v, dO, o, lse);
-        return PreparedCase.of(
+        return new PreparedCase(
                 BACKWARD * extents.flops(),
                 (double) bytes,
                 sets,
+                PreparedCase.Clock.DEVICE,
                 set ->
-                        attention.backward(
-                                extents.shape,
-                                sequences,
+                        calls.backward(
                                 q.set(set),
                                 k.set(set),
                                 v.set(set),
@@ -495,7 +648,8 @@ final class AttentionCases {
                     bench.reset(dv);
                 },
                 () -> gradients.compare(dq.set(0), dk.set(0), dv.set(0)),
-                null);
+                null,
+                whole(extents, true));
     }
 
     /// Exact gradients of samples, from the kernel's own o and lse (the forward case checks those).
@@ -507,36 +661,20 @@ final class AttentionCases {
             Attention.Shape shape = extents.shape;
             int sequence = (int) bench.draw((long) extents.batch());
             int queries = extents.queries(sequence);
-            Kept kept = kept(sequence);
             int kvHead = (int) bench.draw((long) shape.kvHeads());
-            int group = shape.heads() / shape.kvHeads();
             // An early key, which all queries see even when causal: its sums are the longest.
             int key = (int) bench.draw(Math.max(1, extents.keys(sequence) / 4));
             Totals keyGradient = new Totals(shape.headDim());
             Totals valueGradient = new Totals(shape.headDim());
-            for (int query = 0; query < queries; query++) {
-                if (extents.seen(sequence, query) <= key) {
-                    continue;
-                }
-                for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
-                    Row row = row(kept, query, head);
-                    double probability = row.probability(this, key);
-                    Slope slope = row.slope(this, key, probability);
-                    Slope certain = new Slope(probability, probability);
-                    long queryAt = extents.queryAt(sequence, query, head);
-                    for (int d = 0; d < shape.headDim(); d++) {
-                        keyGradient.add(d, slope, q.value(queryAt + d));
-                        valueGradient.add(d, certain, dO.value(queryAt + d));
-                    }
-                }
-            }
+            extents.sequencesOf(sequence, key)
+                    .forEach(other -> add(keyGradient, valueGradient, kept(other), key, kvHead));
             long keyAt = extents.keyAt(sequence, key, kvHead);
             require("dk", dk, keyAt, keyGradient);
             require("dv", dv, keyAt, valueGradient);
 
             int query = (int) bench.draw((long) queries);
-            int head = kvHead * group;
-            Row row = row(kept, query, head);
+            int head = kvHead * (shape.heads() / shape.kvHeads());
+            Row row = row(kept(sequence), query, head);
             Totals queryGradient = new Totals(shape.headDim());
             for (int other = 0; other < extents.seen(sequence, query); other++) {
                 Slope slope = row.slope(this, other, row.probability(this, other));
@@ -546,6 +684,28 @@ final class AttentionCases {
                 }
             }
             require("dq", dq, extents.queryAt(sequence, query, head), queryGradient);
+        }
+
+        /// Adds what a sequence's queries give to the gradients of a key.
+        private void add(Totals keyGradient, Totals valueGradient, Kept kept, int key, int kvHead) {
+            Attention.Shape shape = extents.shape;
+            int group = shape.heads() / shape.kvHeads();
+            for (int query = 0; query < extents.queries(kept.sequence); query++) {
+                if (extents.seen(kept.sequence, query) <= key) {
+                    continue;
+                }
+                for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
+                    Row row = row(kept, query, head);
+                    double probability = row.probability(this, key);
+                    Slope slope = row.slope(this, key, probability);
+                    Slope certain = new Slope(probability, probability);
+                    long queryAt = extents.queryAt(kept.sequence, query, head);
+                    for (int d = 0; d < shape.headDim(); d++) {
+                        keyGradient.add(d, slope, q.value(queryAt + d));
+                        valueGradient.add(d, certain, dO.value(queryAt + d));
+                    }
+                }
+            }
         }
 
         private void require(String what, Span span, long at, Totals totals) {

@@ -14,8 +14,9 @@ final class Cases {
             case "gemm" -> GemmCases.gemm(work, bench);
             case "gemm_batch" -> GemmCases.batch(work, bench);
             case "swiglu_gemm" -> GemmCases.swiGlu(work, bench);
-            case "attention", "attention_packed" -> AttentionCases.forward(work, bench);
-            case "attention_backward", "attention_packed_backward" ->
+            case "attention", "attention_packed", "attention_shared" ->
+                    AttentionCases.forward(work, bench);
+            case "attention_backward", "attention_packed_backward", "attention_shared_backward" ->
                     AttentionCases.backward(work, bench);
             case "attention_decode" -> AttentionCases.decode(work, bench);
             case "rms_norm" -> NormCases.rmsNorm(work, bench);

@@ -6,6 +6,7 @@ import dev.saccade.engine.Kernel;
 import dev.saccade.engine.Program;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
+import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -15,7 +16,7 @@ import org.jspecify.annotations.Nullable;
 /// Attention on CUDA. Rows of a tile are the packed rows of a key-value head: each query's heads of
 /// the group in turn. See the kernels in `cuda/attention` for what decides the bits. On Hopper, the
 /// passes forward and backward in BF16 go to [HopperAttention] where that has kernels: the one
-/// place where that is chosen.
+/// place where that is chosen. Keys in two ranges have kernels only there ([HopperRanges]).
 final class CudaAttention implements Attention {
     private static final double LOG2_E = 1.4426950408889634;
 
@@ -119,6 +120,7 @@ final class CudaAttention implements Attention {
     private final Deque<TileList> lists = new ArrayDeque<>();
     private final @Nullable HopperAttention hopper;
     private final @Nullable HopperPrefix hopperPrefix;
+    private final @Nullable HopperRanges hopperRanges;
 
     CudaAttention(CudaDevice device) {
         this(device, HopperAttention.runsOn(device) ? new HopperAttention(device) : null);
@@ -130,6 +132,10 @@ final class CudaAttention implements Attention {
         this.hopper = hopper;
         this.hopperPrefix =
                 hopper == null || HopperPrefix.isLeftOut() ? null : new HopperPrefix(device);
+        this.hopperRanges =
+                hopper == null || HopperPrefix.isLeftOut()
+                        ? null
+                        : new HopperRanges(device, hopper);
     }
 
     @Override
@@ -401,6 +407,99 @@ final class CudaAttention implements Attention {
                     .float32(scaleLog2(shape))
                     .launch(blocks(queries, shape), 1, 1, THREADS, kernels.queriesBackwardShared);
         }
+    }
+
+    /// Whether a call with prefixes is one for [#forward(Shape, Prefixed, Span, Span, Span, Span,
+    /// Span)] and for its way back: a function of shape and type alone, as the gradients of a
+    /// prefix's keys are rounded there as nowhere else.
+    boolean walksRanges(Shape shape, DType type) {
+        int filled = Math.ceilDiv(shape.headDim(), CHUNK) * CHUNK; // as Padded does
+        return hopperRanges != null && type == DType.BF16 && HopperForward.supports(filled);
+    }
+
+    /// As [PrefixedAttention#forward].
+    void forward(Shape shape, Prefixed sequences, Span q, Span k, Span v, Span o, Span lse) {
+        HopperRanges ranges = requireRanges(shape, sequences);
+        DType type = type(shape, q);
+        int rows = Math.multiplyExact(sequences.own().queryRows(), shape.heads());
+        long queryElements = (long) rows * shape.headDim();
+        long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
+        q.require("q", type, queryElements);
+        k.require("k", type, keyElements);
+        v.require("v", type, keyElements);
+        o.require("o", type, queryElements);
+        lse.require("lse", DType.F32, rows);
+        if (isIrregular(shape, type, q, k, v, o)) {
+            try (Padded padded = new Padded(shape)) {
+                forward(
+                        padded.shape,
+                        sequences,
+                        padded.input(q),
+                        padded.input(k),
+                        padded.input(v),
+                        padded.output(o),
+                        lse);
+                padded.finish();
+            }
+            return;
+        }
+        ranges.forward(shape, sequences, q, k, v, o, lse, scaleLog2(shape));
+    }
+
+    /// As [PrefixedAttention#backward].
+    void backward(
+            Shape shape,
+            Prefixed sequences,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse,
+            Span dO,
+            Span dq,
+            Span dk,
+            Span dv) {
+        HopperRanges ranges = requireRanges(shape, sequences);
+        DType type = type(shape, q);
+        int rows = Math.multiplyExact(sequences.own().queryRows(), shape.heads());
+        long queryElements = (long) rows * shape.headDim();
+        long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
+        q.require("q", type, queryElements);
+        k.require("k", type, keyElements);
+        v.require("v", type, keyElements);
+        o.require("o", type, queryElements);
+        lse.require("lse", DType.F32, rows);
+        dO.require("dO", type, queryElements);
+        dq.require("dq", type, queryElements);
+        dk.require("dk", type, keyElements);
+        dv.require("dv", type, keyElements);
+        if (isIrregular(shape, type, q, k, v, o, dO, dq, dk, dv)) {
+            try (Padded padded = new Padded(shape)) {
+                backward(
+                        padded.shape,
+                        sequences,
+                        padded.input(q),
+                        padded.input(k),
+                        padded.input(v),
+                        padded.input(o),
+                        lse,
+                        padded.input(dO),
+                        padded.output(dq),
+                        padded.output(dk),
+                        padded.output(dv));
+                padded.finish();
+            }
+            return;
+        }
+        ranges.backward(shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, scaleLog2(shape));
+    }
+
+    private HopperRanges requireRanges(Shape shape, Prefixed sequences) {
+        HostAttention.check(shape, sequences.joined());
+        if (hopperRanges == null) {
+            throw new IllegalStateException("no kernels for keys in two ranges");
+        }
+        return hopperRanges;
     }
 
     private static Kernel operands(Kernel kernel, Span q, Span k, Span v) {

@@ -6,6 +6,7 @@ import dev.saccade.engine.TensorMap;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.Attention.Shape;
+import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
 import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -30,6 +31,8 @@ final class HopperAttention {
     private final TensorMap queries;
     private final TensorMap keys;
     private final TensorMap values;
+    private final TensorMap seamKeys;
+    private final TensorMap seamValues;
     private final HopperBackward backward;
 
     /// Chooses a call's kernel.
@@ -54,6 +57,8 @@ final class HopperAttention {
         queries = rows(cuda);
         keys = rows(cuda);
         values = rows(cuda);
+        seamKeys = rows(cuda);
+        seamValues = rows(cuda);
         backward = new HopperBackward(cuda);
     }
 
@@ -118,25 +123,63 @@ final class HopperAttention {
         if (tiles.count() == 0) {
             return;
         }
-        int headDim = shape.headDim();
-        int items = Math.multiplyExact(tiles.count(), shape.heads());
-        int queryWidth = shape.heads() * headDim;
-        int keyWidth = shape.kvHeads() * headDim;
-        int keyRows = Math.max(1, sequences.keyRows());
-        encode(queries, q, sequences.queryRows(), queryWidth, kernel.rows());
-        encode(keys, k, keyRows, keyWidth, kernel.keys());
-        encode(values, v, keyRows, keyWidth, kernel.keys());
-        kernels.computeIfAbsent(
-                        kernel.kernel(headDim),
-                        name -> cuda.program("attention/hopper").kernel(name))
+        encode(kernel, shape, sequences.queryRows(), sequences.keyRows(), q, k, v);
+        Kernel launch = maps(kernel.kernel(shape.headDim()));
+        launch.pointer(o.address()).pointer(lse.address()).pointer(tiles.address());
+        launch(launch, kernel, shape, tiles.count(), scaleLog2);
+    }
+
+    /// Of sequences whose keys are two ranges.
+    ///
+    /// @param q begins, as k, v and o do, on 16 bytes
+    /// @param tiles of `kernel.rows` queries each
+    void launch(
+            Shape shape,
+            Prefixed sequences,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse,
+            PrefixedTiles tiles,
+            Seams seams,
+            float scaleLog2) {
+        if (tiles.numbers().queryTiles() == 0) {
+            return;
+        }
+        HopperForward kernel = HopperForward.OVERLAPPED;
+        encode(kernel, shape, sequences.own().queryRows(), sequences.keyRows(), q, k, v);
+        seams.encode(seamKeys, seamValues, kernel.keys());
+        Kernel launch = maps("prefixed_forward_" + shape.headDim());
+        launch.tensorMap(seamKeys)
+                .tensorMap(seamValues)
+                .pointer(o.address())
+                .pointer(lse.address())
+                .pointer(tiles.queries());
+        launch(launch, kernel, shape, tiles.numbers().queryTiles(), scaleLog2);
+    }
+
+    private void encode(
+            HopperForward kernel, Shape shape, int queryRows, int keyRows, Span q, Span k, Span v) {
+        int keyWidth = shape.kvHeads() * shape.headDim();
+        encode(queries, q, queryRows, shape.heads() * shape.headDim(), kernel.rows());
+        encode(keys, k, Math.max(1, keyRows), keyWidth, kernel.keys());
+        encode(values, v, Math.max(1, keyRows), keyWidth, kernel.keys());
+    }
+
+    private Kernel maps(String name) {
+        return kernels.computeIfAbsent(
+                        name, absent -> cuda.program("attention/hopper").kernel(absent))
                 .begin()
                 .tensorMap(queries)
                 .tensorMap(keys)
-                .tensorMap(values)
-                .pointer(o.address())
-                .pointer(lse.address())
-                .pointer(tiles.address())
-                .int32(items)
+                .tensorMap(values);
+    }
+
+    private void launch(
+            Kernel launch, HopperForward kernel, Shape shape, int tiles, float scaleLog2) {
+        int items = Math.multiplyExact(tiles, shape.heads());
+        launch.int32(items)
                 .int32(shape.heads())
                 .int32(shape.kvHeads())
                 .int32(shape.causal() ? 1 : 0)
@@ -146,7 +189,7 @@ final class HopperAttention {
                         1,
                         1,
                         kernel.threads(),
-                        kernel.sharedBytes(headDim));
+                        kernel.sharedBytes(shape.headDim()));
     }
 
     /// Tiles of `boxRows` rows and [#PANEL] elements.

@@ -7,6 +7,7 @@ import dev.saccade.engine.TensorMap;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.Attention.Shape;
+import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
 import java.util.HashMap;
 import java.util.Map;
 
@@ -30,6 +31,9 @@ final class HopperBackward {
 
     private static final int BYTES = 2;
 
+    /// Numbers that a block keeps of each of two items.
+    private static final int JOB_INTS = 13;
+
     /// What a line of a tensor map begins at a multiple of.
     private static final int PITCH = 16 / Float.BYTES;
 
@@ -40,6 +44,8 @@ final class HopperBackward {
     private final TensorMap tile0;
     private final TensorMap tile1;
     private final TensorMap statistics;
+    private final TensorMap seam0;
+    private final TensorMap seam1;
 
     HopperBackward(CudaDevice cuda) {
         this.cuda = cuda;
@@ -48,6 +54,8 @@ final class HopperBackward {
         tile0 = HopperAttention.rows(cuda);
         tile1 = HopperAttention.rows(cuda);
         statistics = cuda.tensorMap(TensorMap.Element.FLOAT32, 2);
+        seam0 = HopperAttention.rows(cuda);
+        seam1 = HopperAttention.rows(cuda);
     }
 
     /// Dynamic shared memory of a block: what stays for two items, the ring of tiles, statistics,
@@ -59,7 +67,7 @@ final class HopperBackward {
         return 2 * 2 * ROWS * row
                 + stages * 2 * TILE * row
                 + Math.max(stages * TILE, 2 * ROWS) * statistic
-                + 2 * 6 * Integer.BYTES
+                + 2 * JOB_INTS * Integer.BYTES
                 + (4 + 2 * stages) * Long.BYTES;
     }
 
@@ -94,51 +102,127 @@ final class HopperBackward {
             TileList queries,
             float scaleLog2) {
         int headDim = shape.headDim();
-        int queryRows = sequences.queryRows();
-        int keyRows = Math.max(1, sequences.keyRows());
-        int mappedRows = Math.max(1, queryRows);
-        int queryWidth = shape.heads() * headDim;
-        int keyWidth = shape.kvHeads() * headDim;
-        int places = mappedRows + COPIES - 1;
-        int pitch = Math.ceilDiv(places, PITCH) * PITCH;
-        int lines = COPIES * STATISTICS * shape.heads();
-        try (DeviceBuffer buffer = cuda.allocate((long) lines * pitch * Float.BYTES)) {
-            kernel("statistics_" + headDim)
-                    .begin()
-                    .pointer(o.address())
-                    .pointer(dO.address())
-                    .pointer(lse.address())
-                    .pointer(buffer.address())
-                    .int32(queryRows)
-                    .int32(shape.heads())
-                    .int32(pitch)
-                    .launch(
-                            Math.multiplyExact(Math.ceilDiv(queryRows, TILE), shape.heads()),
-                            STATISTICS_THREADS);
-            statistics.address(buffer.address());
-            HopperAttention.encode(staying0, k, keyRows, keyWidth, ROWS);
-            HopperAttention.encode(staying1, v, keyRows, keyWidth, ROWS);
-            HopperAttention.encode(tile0, q, mappedRows, queryWidth, TILE);
-            HopperAttention.encode(tile1, dO, mappedRows, queryWidth, TILE);
-            encodeStatistics(places, lines, pitch, TILE);
+        Rows rows = new Rows(shape, sequences.queryRows(), sequences.keyRows());
+        try (DeviceBuffer _ = sumUp(rows, o, lse, dO)) {
+            keysStay(rows, q, k, v, dO);
             Kernel launch = maps(keysKernel(kernel, headDim));
-            launch.pointer(dk.address()).pointer(dv.address());
-            launch(launch, shape, keys, shape.kvHeads(), scaleLog2);
-            HopperAttention.encode(staying0, q, mappedRows, queryWidth, ROWS);
-            HopperAttention.encode(staying1, dO, mappedRows, queryWidth, ROWS);
-            HopperAttention.encode(tile0, k, keyRows, keyWidth, TILE);
-            HopperAttention.encode(tile1, v, keyRows, keyWidth, TILE);
-            encodeStatistics(places, lines, pitch, ROWS);
+            launch.pointer(dk.address()).pointer(dv.address()).pointer(keys.address());
+            launch(launch, shape, keys.count(), shape.kvHeads(), scaleLog2);
+            queriesStay(rows, q, k, v, dO);
             launch = maps(queriesKernel(kernel, headDim));
-            launch.pointer(dq.address());
-            launch(launch, shape, queries, shape.heads(), scaleLog2);
+            launch.pointer(dq.address()).pointer(queries.address());
+            launch(launch, shape, queries.count(), shape.heads(), scaleLog2);
         }
     }
 
-    private void encodeStatistics(int places, int lines, int pitch, int boxPlaces) {
+    /// Of sequences whose keys are two ranges.
+    ///
+    /// @param q begins, as all operands do, on 16 bytes
+    /// @param tiles of [#ROWS] queries or keys each
+    void launch(
+            Shape shape,
+            Prefixed sequences,
+            Span q,
+            Span k,
+            Span v,
+            Span o,
+            Span lse,
+            Span dO,
+            Span dq,
+            Span dk,
+            Span dv,
+            PrefixedTiles tiles,
+            Seams seams,
+            float scaleLog2) {
+        int headDim = shape.headDim();
+        Rows rows = new Rows(shape, sequences.own().queryRows(), sequences.keyRows());
+        try (DeviceBuffer _ = sumUp(rows, o, lse, dO)) {
+            keysStay(rows, q, k, v, dO);
+            Kernel launch = maps("prefixed_keys_backward_" + headDim);
+            launch.pointer(dk.address())
+                    .pointer(dv.address())
+                    .pointer(tiles.keys())
+                    .pointer(tiles.walks());
+            launch(launch, shape, tiles.numbers().keyTiles(), shape.kvHeads(), scaleLog2);
+            queriesStay(rows, q, k, v, dO);
+            seams.encode(seam0, seam1, TILE);
+            launch = maps("prefixed_queries_backward_" + headDim);
+            launch.tensorMap(seam0).tensorMap(seam1).pointer(dq.address()).pointer(tiles.queries());
+            launch(launch, shape, tiles.numbers().queryTiles(), shape.heads(), scaleLog2);
+        }
+    }
+
+    /// The extents of tensors and of the statistics.
+    private record Rows(Shape shape, int queries, int keys) {
+        int mappedQueries() {
+            return Math.max(1, queries);
+        }
+
+        int mappedKeys() {
+            return Math.max(1, keys);
+        }
+
+        int queryWidth() {
+            return shape.heads() * shape.headDim();
+        }
+
+        int keyWidth() {
+            return shape.kvHeads() * shape.headDim();
+        }
+
+        int places() {
+            return mappedQueries() + COPIES - 1;
+        }
+
+        int pitch() {
+            return Math.ceilDiv(places(), PITCH) * PITCH;
+        }
+
+        int lines() {
+            return COPIES * STATISTICS * shape.heads();
+        }
+    }
+
+    /// Starts the statistics' sums; what they go to.
+    private DeviceBuffer sumUp(Rows rows, Span o, Span lse, Span dO) {
+        DeviceBuffer buffer = cuda.allocate((long) rows.lines() * rows.pitch() * Float.BYTES);
+        statistics.address(buffer.address());
+        int heads = rows.shape.heads();
+        kernel("statistics_" + rows.shape.headDim())
+                .begin()
+                .pointer(o.address())
+                .pointer(dO.address())
+                .pointer(lse.address())
+                .pointer(buffer.address())
+                .int32(rows.queries)
+                .int32(heads)
+                .int32(rows.pitch())
+                .launch(
+                        Math.multiplyExact(Math.ceilDiv(rows.queries, TILE), heads),
+                        STATISTICS_THREADS);
+        return buffer;
+    }
+
+    private void keysStay(Rows rows, Span q, Span k, Span v, Span dO) {
+        HopperAttention.encode(staying0, k, rows.mappedKeys(), rows.keyWidth(), ROWS);
+        HopperAttention.encode(staying1, v, rows.mappedKeys(), rows.keyWidth(), ROWS);
+        HopperAttention.encode(tile0, q, rows.mappedQueries(), rows.queryWidth(), TILE);
+        HopperAttention.encode(tile1, dO, rows.mappedQueries(), rows.queryWidth(), TILE);
+        encodeStatistics(rows, TILE);
+    }
+
+    private void queriesStay(Rows rows, Span q, Span k, Span v, Span dO) {
+        HopperAttention.encode(staying0, q, rows.mappedQueries(), rows.queryWidth(), ROWS);
+        HopperAttention.encode(staying1, dO, rows.mappedQueries(), rows.queryWidth(), ROWS);
+        HopperAttention.encode(tile0, k, rows.mappedKeys(), rows.keyWidth(), TILE);
+        HopperAttention.encode(tile1, v, rows.mappedKeys(), rows.keyWidth(), TILE);
+        encodeStatistics(rows, ROWS);
+    }
+
+    private void encodeStatistics(Rows rows, int boxPlaces) {
         statistics
-                .dimension(0, places, boxPlaces)
-                .dimension(1, lines, (long) pitch * Float.BYTES, STATISTICS)
+                .dimension(0, rows.places(), boxPlaces)
+                .dimension(1, rows.lines(), (long) rows.pitch() * Float.BYTES, STATISTICS)
                 .encode();
     }
 
@@ -153,10 +237,9 @@ final class HopperBackward {
     }
 
     /// @param heads of each tile
-    private void launch(Kernel kernel, Shape shape, TileList tiles, int heads, float scaleLog2) {
-        int items = Math.multiplyExact(tiles.count(), heads);
-        kernel.pointer(tiles.address())
-                .int32(items)
+    private void launch(Kernel kernel, Shape shape, int tiles, int heads, float scaleLog2) {
+        int items = Math.multiplyExact(tiles, heads);
+        kernel.int32(items)
                 .int32(shape.heads())
                 .int32(shape.kvHeads())
                 .int32(shape.causal() ? 1 : 0)

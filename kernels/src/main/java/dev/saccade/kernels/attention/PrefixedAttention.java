@@ -10,8 +10,10 @@ import dev.saccade.kernels.embedding.Embedding;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// Attention of sequences whose keys are two ranges: first a prefix, which others may have, too,
 /// and which lies in memory once, then keys of their own. So a prompt is computed once in training,
@@ -19,13 +21,19 @@ import java.util.List;
 /// one whose prefix is the prompt's keys.
 ///
 /// Forward, a query has the bits of [Attention#forward] over the prefix and the own keys side by
-/// side. Backward, the gradient of a prefix's key is one chain in fp32 over the gradients of the
-/// sequences that have it, in their order, each rounded to the operands' type; it begins with that
-/// of the sequence without a prefix whose own key it is.
+/// side; backward, so has its gradient. The gradient of a prefix's key is a chain in fp32 over the
+/// sequences that have the key, first the one whose own key it is, then in their order, rounded to
+/// the operands' type at the end. On Hopper in BF16, with heads of 57 to 64 or of 121 to 128
+/// elements, the chain goes on over the products with a sequence's queries, in the order in which
+/// [Attention#backward] has them; elsewhere each sequence's part is rounded to the operands' type
+/// before it is added.
 ///
-/// The keys and values of a sequence with a prefix are copied side by side for the call: the
-/// kernels then fetch them in the boxes and blocks that are fast, at the cost of moving each row of
-/// keys once, where attention multiplies it with all queries of a sequence.
+/// There, on Hopper, kernels fetch both ranges from where they lie, and a tile of a prefix's keys
+/// stays with a block while the queries of all its sequences go past it. A device with many
+/// multiprocessors wants several groups, or many key-value heads: there is a block for each 128
+/// keys of a prefix and key-value head. Elsewhere the keys and values of a sequence with a prefix
+/// are copied side by side for the call. A prefix may be any rows of k and v: one sequence's own
+/// keys, the first of them, or several sequences'.
 public final class PrefixedAttention {
     /// Lists of rows that are kept: a step uses the same in every layer.
     private static final int LISTS = 4;
@@ -33,7 +41,7 @@ public final class PrefixedAttention {
     /// Where sequences lie.
     ///
     /// @param own their queries and own keys. When causal, a query sees the whole prefix and the
-    ///   own keys up to its own position
+    ///   own keys up to its own position: queries are the last ones of all keys side by side
     /// @param prefixStart each one's first row of its prefix in k and v
     /// @param prefixLength how many keys that has; 0 for none
     public record Prefixed(Sequences own, int[] prefixStart, int[] prefixLength) {
@@ -45,6 +53,34 @@ public final class PrefixedAttention {
                 rows = Math.max(rows, prefixStart[s] + prefixLength[s]);
             }
             return rows;
+        }
+
+        /// Whether any sequence has a prefix.
+        boolean isPrefixed() {
+            return Arrays.stream(prefixLength).anyMatch(length -> length > 0);
+        }
+
+        /// The sequences as their queries see them: all keys of each as one range, which lies
+        /// nowhere.
+        Sequences joined() {
+            int[] keys = own.keyLength().clone();
+            Arrays.setAll(keys, s -> Math.addExact(prefixLength[s], keys[s]));
+            return new Sequences(own.queryStart(), own.queryLength(), own.keyStart(), keys);
+        }
+
+        private void check() {
+            int count = own.count();
+            if (prefixStart.length != count || prefixLength.length != count) {
+                throw new IllegalArgumentException("the arrays of the prefixes differ in length");
+            }
+            for (int s = 0; s < count; s++) {
+                if (prefixLength[s] < 0
+                        || prefixStart[s] < 0
+                        || own.keyStart()[s] < 0
+                        || own.keyLength()[s] < 0) {
+                    throw new IllegalArgumentException("sequence " + s + " has a negative extent");
+                }
+            }
         }
     }
 
@@ -64,20 +100,26 @@ public final class PrefixedAttention {
     private final Embedding embedding;
     private final Deque<Sides> kept = new ArrayDeque<>();
 
-    private PrefixedAttention(Device device) {
+    /// @param attention that of the device
+    PrefixedAttention(Device device, Attention attention) {
         this.device = device;
-        this.attention = Attention.on(device);
+        this.attention = attention;
         this.embedding = Embedding.on(device);
     }
 
     /// The implementation for `device`.
     public static PrefixedAttention on(Device device) {
-        return new PrefixedAttention(device);
+        return new PrefixedAttention(device, Attention.on(device));
     }
 
     /// Forward. q and o are [queryRows, heads*headDim], k and v [keyRows, kvHeads*headDim] with the
     /// rows of all ranges, lse [queryRows, heads] F32.
     public void forward(Shape shape, Prefixed sequences, Span q, Span k, Span v, Span o, Span lse) {
+        CudaAttention kernels = kernels(shape, sequences, q);
+        if (kernels != null) {
+            kernels.forward(shape, sequences, q, k, v, o, lse);
+            return;
+        }
         Sides sides = sides(sequences);
         if (sides.plain.count() > 0) {
             attention.forward(shape, sides.plain, q, k, v, o, lse);
@@ -107,6 +149,11 @@ public final class PrefixedAttention {
             Span dq,
             Span dk,
             Span dv) {
+        CudaAttention kernels = kernels(shape, sequences, q);
+        if (kernels != null) {
+            kernels.backward(shape, sequences, q, k, v, o, lse, dO, dq, dk, dv);
+            return;
+        }
         Sides sides = sides(sequences);
         clear(dk);
         clear(dv);
@@ -136,6 +183,16 @@ public final class PrefixedAttention {
                 valueSlopes.add(dv);
             }
         }
+    }
+
+    /// What walks over both ranges where they lie; null where keys are copied side by side.
+    private @Nullable CudaAttention kernels(Shape shape, Prefixed sequences, Span q) {
+        sequences.check();
+        return attention instanceof CudaAttention cuda
+                        && sequences.isPrefixed()
+                        && cuda.walksRanges(shape, q.dtype())
+                ? cuda
+                : null;
     }
 
     private void clear(Span span) {
@@ -194,18 +251,12 @@ public final class PrefixedAttention {
     private Sides split(Prefixed sequences) {
         Sequences own = sequences.own;
         int count = own.count();
-        if (sequences.prefixStart.length != count || sequences.prefixLength.length != count) {
-            throw new IllegalArgumentException("the arrays of the prefixes differ in length");
-        }
         List<Integer> plain = new ArrayList<>();
         List<Integer> joined = new ArrayList<>();
         int total = 0;
         for (int s = 0; s < count; s++) {
             int prefix = sequences.prefixLength[s];
             int keys = own.keyLength()[s];
-            if (prefix < 0 || sequences.prefixStart[s] < 0 || own.keyStart()[s] < 0 || keys < 0) {
-                throw new IllegalArgumentException("sequence " + s + " has a negative extent");
-            }
             (prefix == 0 ? plain : joined).add(s);
             total = prefix == 0 ? total : Math.addExact(total, Math.addExact(prefix, keys));
         }
