@@ -1,4 +1,5 @@
-// Attention backward in bf16 on Hopper (sm_90a): the bits of backward.cu by TMA and wgmma, in two kernels as there.
+// Attention backward in bf16 on Hopper (sm_90a) for head dimension 64: the bits of backward.cu by TMA and wgmma, in two
+// kernels as there. See hopper_backward_ordered.cu for head dimension 128.
 //
 // keys_backward sums dk and dv over the queries, queries_backward sums dq over the keys. A block is persistent; an item
 // is 128 rows that stay (keys and values, or queries and dO of one head), 64 for each of two warpgroups that multiply,
@@ -20,7 +21,6 @@
 #include "pipeline.cuh"
 #include "ranges.cuh"
 #include "softmax.cuh"
-#include "statistics.cuh"
 
 namespace saccade {
 namespace {
@@ -272,26 +272,8 @@ __device__ __forceinline__ void produce_for_queries(const Maps& maps, Range rang
   }
 }
 
-// A warpgroup's rows of one of the tensors that stay, as left operands of products over the head dimension: from
-// shared memory,
-template <typename S> struct Shared {
-  uint64_t descriptor;
-
-  __device__ __forceinline__ void load(uint32_t place) { descriptor = matrix_descriptor(place, STAYING_PANEL); }
-
-  // result = these rows times the first of a tile; the products are only started.
-  template <int N> __device__ __forceinline__ void start(float (&result)[N], uint64_t tile) const {
-    wgmma_first<true, true>(result, descriptor, tile);
-#pragma unroll
-    for (int step = 1; step < S::STEPS; step++) {
-      const int panel = step / 4, inner = step % 4 * static_cast<int>(DESCRIPTOR_STEP<true>);
-      wgmma<true, true>(result, descriptor + panel * (STAYING_PANEL >> 4) + inner,
-                        tile + panel * (TILE_PANEL >> 4) + inner);
-    }
-  }
-};
-
-// or in registers: that halves what such a product reads of shared memory.
+// A warpgroup's rows of one of the tensors that stay, as left operands of products over the head dimension. In registers: that
+// halves what such a product reads of shared memory.
 template <typename S> struct Held {
   uint32_t rows[4 * S::STEPS];
 
@@ -307,6 +289,7 @@ template <typename S> struct Held {
     }
   }
 
+  // result = these rows times the first of a tile; the products are only started.
   template <int N> __device__ __forceinline__ void start(float (&result)[N], uint64_t tile) const {
     wgmma_first<true>(result, rows, tile);
 #pragma unroll
@@ -377,9 +360,8 @@ __device__ __forceinline__ void store_sum(const float (&sum)[S::WIDTH / 2], floa
   }
 }
 
-// A warpgroup of keys_backward: 64 keys and their values stay. AHEAD: the next tile's scores are under way while this
-// one's slopes are computed, which takes registers for both. PREFIXED: an item is walked by several sequences.
-template <typename S, typename Keys, typename Values, bool AHEAD, bool PREFIXED>
+// A warpgroup of keys_backward: 64 keys and their values stay. PREFIXED: an item is walked by several sequences.
+template <typename S, bool PREFIXED>
 __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk, bf16* dv, const int* tiles,
                                                  const int* walks, int items, int heads, int kvHeads, int causal,
                                                  float scale, float scaleLog2) {
@@ -398,8 +380,7 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
   Ring<S::STAGES> at;
   Operand<TILE> slopes;  // what the last products still read
   float keySum[S::WIDTH / 2], valueSum[S::WIDTH / 2];
-  Keys keys;
-  Values values;
+  Held<S> keys, values;
   for (Items order; order.item < items; order.next()) {
     barrier_wait(barriers.staying_full(slot.stage), slot.parity);
     // Read again wherever it is used, instead of being kept in registers. A warpgroup's own where it changes on the way.
@@ -531,56 +512,8 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
         const auto is_whole = [&](int tile) { return tile * TILE < job.queryLength - REST; };
         int tile = first_tile();
         bool follows = false;
-        if constexpr (!AHEAD) {
 #pragma unroll 1
-          for (; is_whole(tile); tile++, follows = true) take.template operator()<TILE>(tile, follows, slopes);
-        } else if (is_whole(tile)) {
-          Scores<TILE> score, ahead, slope;
-          Operand<TILE> weights;
-          await.template operator()<TILE>(tile, at);
-          wgmma_fence();
-          keys.start(ahead, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
-          wgmma_commit();
-          wgmma_wait<0>();
-          pin(ahead);
-          const auto step = [&]<bool MORE>() {
-            wgmma_fence();
-            values.start(slope, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
-            wgmma_commit();
-            weigh(tile, ahead, score);
-            round_operand(weights, score);
-            wgmma_fence();
-            start_sum(valueSum, weights, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
-            Ring<S::STAGES> next = at;
-            next.next();
-            if constexpr (MORE) {
-              await.template operator()<TILE>(tile + 1, next);
-              wgmma_fence();
-              keys.start(ahead, matrix_descriptor(queries_at(next.stage), TILE_PANEL));
-            }
-            wgmma_commit();
-            wgmma_wait<1>();
-            pin(slope);
-            pin(keySum);
-            pin(slopes);
-            if (follows) release(barriers.empty(at.previous()));
-            slope_all(score, slope);
-            round_operand(slopes, slope);
-            wgmma_fence();
-            start_sum(keySum, slopes, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
-            wgmma_commit();
-            wgmma_wait<1>();
-            pin(ahead);
-            pin(valueSum);
-            pin(weights);
-            at = next;
-            tile++;
-            follows = true;
-          };
-#pragma unroll 1
-          while (is_whole(tile + 1)) step.template operator()<true>();
-          step.template operator()<false>();
-        }
+        for (; is_whole(tile); tile++, follows = true) take.template operator()<TILE>(tile, follows, slopes);
         if (tile < job.query_tiles()) {
           Operand<REST> rest;
           take.template operator()<REST>(tile, follows, rest);
@@ -613,8 +546,8 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
   }
 }
 
-// A warpgroup of queries_backward: 64 queries of a head and their dO stay, the queries in registers. AHEAD: as above.
-template <typename S, typename Upstream, bool AHEAD>
+// A warpgroup of queries_backward: 64 queries of a head and their dO stay.
+template <typename S>
 __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, int items, int heads, int causal,
                                               float scale, float scaleLog2) {
   const uint32_t base = shared_address(shared);
@@ -630,8 +563,7 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
   Ring<S::STAGES> at;
   Operand<TILE> slopes;  // what the last products still read
   float sum[S::WIDTH / 2];
-  Held<S> queries;
-  Upstream upstream;
+  Held<S> queries, upstream;
   for (Items order; order.item < items; order.next()) {
     barrier_wait(barriers.staying_full(slot.stage), slot.parity);
     const Job& job = jobs(shared + S::JOBS_AT)[slot.stage];
@@ -709,51 +641,8 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
     for (int i = 0; i < S::WIDTH / 2; i++) sum[i] = 0.f;
     const auto is_whole = [&](int tile) { return tile < mine() && tile * TILE < job.keyLength - REST; };
     int tile = 0;
-    if constexpr (!AHEAD) {
 #pragma unroll 1
-      for (; is_whole(tile); tile++) take.template operator()<TILE>(tile, slopes);
-    } else if (is_whole(0)) {
-      Scores<TILE> score, ahead, slope;
-      await.template operator()<TILE>(tile, at);
-      wgmma_fence();
-      queries.start(ahead, matrix_descriptor(keys_at(at.stage), TILE_PANEL));
-      wgmma_commit();
-      wgmma_wait<0>();
-      pin(ahead);
-      const auto step = [&]<bool MORE>() {
-        wgmma_fence();
-        upstream.start(slope, matrix_descriptor(values_at(at.stage), TILE_PANEL));
-        wgmma_commit();
-        weigh(tile, ahead, score);
-        Ring<S::STAGES> next = at;
-        next.next();
-        if constexpr (MORE) {
-          await.template operator()<TILE>(tile + 1, next);
-          wgmma_fence();
-          queries.start(ahead, matrix_descriptor(keys_at(next.stage), TILE_PANEL));
-          wgmma_commit();
-        }
-        wgmma_wait<MORE ? 1 : 0>();
-        pin(slope);
-        pin(sum);
-        pin(slopes);
-        if (tile > 0) release(barriers.empty(at.previous()));
-        slope_all(score, slope);
-        round_operand(slopes, slope);
-        wgmma_fence();
-        start_sum(sum, slopes, matrix_descriptor(keys_at(at.stage), TILE_PANEL));
-        wgmma_commit();
-        if constexpr (MORE) {
-          wgmma_wait<1>();
-          pin(ahead);
-        }
-        at = next;
-        tile++;
-      };
-#pragma unroll 1
-      while (is_whole(tile + 1)) step.template operator()<true>();
-      step.template operator()<false>();
-    }
+    for (; is_whole(tile); tile++) take.template operator()<TILE>(tile, slopes);
     if (tile < mine()) {
       Operand<REST> rest;
       take.template operator()<REST>(tile, rest);
@@ -802,7 +691,7 @@ template <typename S> __device__ __forceinline__ unsigned char* begin(const Maps
   return shared;
 }
 
-template <typename S, typename Keys, typename Values, bool AHEAD, bool PREFIXED>
+template <typename S, bool PREFIXED>
 __device__ __forceinline__ void keys_backward(const Maps& maps, bf16* dk, bf16* dv, const int* tiles,
                                               const int* walks, int items, int heads, int kvHeads, int causal,
                                               float scale, float scaleLog2) {
@@ -812,12 +701,11 @@ __device__ __forceinline__ void keys_backward(const Maps& maps, bf16* dk, bf16* 
     if (threadIdx.x == 0) produce_for_keys<S, PREFIXED>(maps, shared, tiles, walks, items, heads, kvHeads, causal);
   } else {
     registers_up<CONSUMER_REGISTERS>();
-    sum_over_queries<S, Keys, Values, AHEAD, PREFIXED>(shared, dk, dv, tiles, walks, items, heads, kvHeads, causal,
-                                                       scale, scaleLog2);
+    sum_over_queries<S, PREFIXED>(shared, dk, dv, tiles, walks, items, heads, kvHeads, causal, scale, scaleLog2);
   }
 }
 
-template <typename S, typename Upstream, bool AHEAD, typename Range>
+template <typename S, typename Range>
 __device__ __forceinline__ void queries_backward(const Maps& maps, const Range& range, bf16* dq, const int* tiles,
                                                  int items, int heads, int kvHeads, int causal, float scale,
                                                  float scaleLog2) {
@@ -827,116 +715,50 @@ __device__ __forceinline__ void queries_backward(const Maps& maps, const Range& 
     if (threadIdx.x == 0) produce_for_queries<S>(maps, range, shared, tiles, items, heads, kvHeads, causal);
   } else {
     registers_up<CONSUMER_REGISTERS>();
-    sum_over_keys<S, Upstream, AHEAD>(shared, dq, items, heads, causal, scale, scaleLog2);
+    sum_over_keys<S>(shared, dq, items, heads, causal, scale, scaleLog2);
   }
 }
 
-constexpr int STATISTICS_THREADS = 256;
-
-// lse log2(e) and dO.o of 64 rows of one head, each in lines of `pitch` floats: TMA then fetches them for a tile.
-template <int WIDTH>
-__device__ __forceinline__ void statistics(const bf16* o, const bf16* dO, const float* lse, float* result, int rows,
-                                           int heads, int pitch) {
-  constexpr int LANES = WIDTH / 8, PASS = STATISTICS_THREADS / LANES, PASSES = TILE / PASS;
-  __shared__ float product[TILE];
-  const int head = blockIdx.x % heads, first = blockIdx.x / heads * TILE;
-  const int lane = threadIdx.x % LANES, own = threadIdx.x / LANES;
-  Pack<bf16> a[PASSES], b[PASSES];
-#pragma unroll
-  for (int pass = 0; pass < PASSES; pass++) {
-    const int row = min(first + own + pass * PASS, rows - 1);
-    const long long at = (static_cast<long long>(row) * heads + head) * WIDTH + 8 * lane;
-    a[pass] = load_pack(o + at);
-    b[pass] = load_pack(dO + at);
-  }
-#pragma unroll
-  for (int pass = 0; pass < PASSES; pass++) {
-    const float sum = row_sum<LANES>(row_product(a[pass], b[pass]));
-    if (lane == 0) product[own + pass * PASS] = sum;
-  }
-  __syncthreads();
-  const int row = first + threadIdx.x % TILE;
-  if (row >= rows || threadIdx.x >= STATISTICS * TILE) return;
-  const bool first_line = threadIdx.x < TILE;
-  const float value = first_line ? __fmul_rn(lse[static_cast<long long>(row) * heads + head], LOG2_E)
-                                 : product[threadIdx.x % TILE];
-#pragma unroll
-  for (int copy = 0; copy < COPIES; copy++) {
-    const int line = STATISTICS * (copy * heads + head) + (first_line ? 0 : 1);
-    result[static_cast<long long>(line) * pitch + row + copy] = value;
-  }
-}
-
-//                   width stages
+//                  width stages
 using Narrow = Shape<64, 6>;
-using Wide = Shape<128, 3>;
 
 }  // namespace
 }  // namespace saccade
 
-#define HOPPER_KEYS_BACKWARD(NAME, SHAPE, KEYS, VALUES, AHEAD)                                                         \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) NAME(                                              \
-      const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
-      const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
-      const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv, const int* tiles,   \
-      int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                   \
-    saccade::keys_backward<saccade::SHAPE, saccade::KEYS<saccade::SHAPE>, saccade::VALUES<saccade::SHAPE>, AHEAD,      \
-                           false>({k, v, q, dO, statistics}, dk, dv, tiles, nullptr, items, heads, kvHeads, causal,    \
-                                  scale, scaleLog2);                                                                   \
-  }
+extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1)
+    keys_backward_64(const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,
+                     const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,
+                     const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv,
+                     const int* tiles, int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {
+  saccade::keys_backward<saccade::Narrow, false>({k, v, q, dO, statistics}, dk, dv, tiles, nullptr, items, heads,
+                                                 kvHeads, causal, scale, scaleLog2);
+}
 
-#define HOPPER_PREFIXED_KEYS_BACKWARD(NAME, SHAPE, KEYS, VALUES)                                                       \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) NAME(                                              \
-      const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
-      const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
-      const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv, const int* tiles,   \
-      const int* walks, int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {                 \
-    saccade::keys_backward<saccade::SHAPE, saccade::KEYS<saccade::SHAPE>, saccade::VALUES<saccade::SHAPE>, false,      \
-                           true>({k, v, q, dO, statistics}, dk, dv, tiles, walks, items, heads, kvHeads, causal,       \
-                                 scale, scaleLog2);                                                                    \
-  }
+extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1)
+    queries_backward_64(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,
+                        const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,
+                        const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dq, const int* tiles,
+                        int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {
+  saccade::queries_backward<saccade::Narrow>({q, dO, k, v, statistics}, saccade::OneRange(k, v), dq, tiles, items,
+                                             heads, kvHeads, causal, scale, scaleLog2);
+}
 
-#define HOPPER_QUERIES_BACKWARD(NAME, SHAPE, UPSTREAM, AHEAD)                                                          \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) NAME(                                              \
-      const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
-      const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
-      const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dq, const int* tiles, int items,           \
-      int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                              \
-    saccade::queries_backward<saccade::SHAPE, saccade::UPSTREAM<saccade::SHAPE>, AHEAD>(                               \
-        {q, dO, k, v, statistics}, saccade::OneRange(k, v), dq, tiles, items, heads, kvHeads, causal, scale,           \
-        scaleLog2);                                                                                                    \
-  }
+extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) prefixed_keys_backward_64(
+    const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,
+    const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,
+    const __grid_constant__ saccade::TensorMap statistics, saccade::bf16* dk, saccade::bf16* dv, const int* tiles,
+    const int* walks, int items, int heads, int kvHeads, int causal, float scale, float scaleLog2) {
+  saccade::keys_backward<saccade::Narrow, true>({k, v, q, dO, statistics}, dk, dv, tiles, walks, items, heads, kvHeads,
+                                                causal, scale, scaleLog2);
+}
 
-#define HOPPER_PREFIXED_QUERIES_BACKWARD(NAME, SHAPE, UPSTREAM)                                                        \
-  extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) NAME(                                              \
-      const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,                     \
-      const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,                      \
-      const __grid_constant__ saccade::TensorMap statistics, const __grid_constant__ saccade::TensorMap seamKeys,      \
-      const __grid_constant__ saccade::TensorMap seamValues, saccade::bf16* dq, const int* tiles, int items,           \
-      int heads, int kvHeads, int causal, float scale, float scaleLog2) {                                              \
-    saccade::queries_backward<saccade::SHAPE, saccade::UPSTREAM<saccade::SHAPE>, false>(                               \
-        {q, dO, k, v, statistics}, saccade::TwoRanges(k, v, seamKeys, seamValues), dq, tiles, items, heads, kvHeads,   \
-        causal, scale, scaleLog2);                                                                                     \
-  }
-
-#define HOPPER_STATISTICS(WIDTH)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(saccade::STATISTICS_THREADS) statistics_##WIDTH(                        \
-      const saccade::bf16* o, const saccade::bf16* dO, const float* lse, float* result, int rows, int heads,           \
-      int pitch) {                                                                                                     \
-    saccade::statistics<WIDTH>(o, dO, lse, result, rows, heads, pitch);                                                \
-  }
-
-// What fits into registers beside the sums decides what stays there and whether scores are computed ahead.
-HOPPER_KEYS_BACKWARD(keys_backward_64_simple, Narrow, Held, Held, false)
-HOPPER_KEYS_BACKWARD(keys_backward_64_overlapped, Narrow, Held, Shared, true)
-HOPPER_KEYS_BACKWARD(keys_backward_128, Wide, Shared, Shared, false)
-HOPPER_QUERIES_BACKWARD(queries_backward_64_simple, Narrow, Held, false)
-HOPPER_QUERIES_BACKWARD(queries_backward_64_overlapped, Narrow, Held, true)
-HOPPER_QUERIES_BACKWARD(queries_backward_128_simple, Wide, Held, false)
-HOPPER_QUERIES_BACKWARD(queries_backward_128_overlapped, Wide, Shared, true)
-HOPPER_PREFIXED_KEYS_BACKWARD(prefixed_keys_backward_64, Narrow, Held, Held)
-HOPPER_PREFIXED_KEYS_BACKWARD(prefixed_keys_backward_128, Wide, Shared, Shared)
-HOPPER_PREFIXED_QUERIES_BACKWARD(prefixed_queries_backward_64, Narrow, Held)
-HOPPER_PREFIXED_QUERIES_BACKWARD(prefixed_queries_backward_128, Wide, Held)
-HOPPER_STATISTICS(64)
-HOPPER_STATISTICS(128)
+extern "C" __global__ void __launch_bounds__(saccade::THREADS, 1) prefixed_queries_backward_64(
+    const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap dO,
+    const __grid_constant__ saccade::TensorMap k, const __grid_constant__ saccade::TensorMap v,
+    const __grid_constant__ saccade::TensorMap statistics, const __grid_constant__ saccade::TensorMap seamKeys,
+    const __grid_constant__ saccade::TensorMap seamValues, saccade::bf16* dq, const int* tiles, int items, int heads,
+    int kvHeads, int causal, float scale, float scaleLog2) {
+  saccade::queries_backward<saccade::Narrow>({q, dO, k, v, statistics},
+                                             saccade::TwoRanges(k, v, seamKeys, seamValues), dq, tiles, items, heads,
+                                             kvHeads, causal, scale, scaleLog2);
+}

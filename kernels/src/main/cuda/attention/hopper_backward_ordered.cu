@@ -17,7 +17,6 @@
 #include "hopper.cuh"
 #include "pipeline.cuh"
 #include "softmax.cuh"
-#include "statistics.cuh"
 
 namespace saccade {
 namespace {
@@ -25,7 +24,7 @@ namespace {
 constexpr int GROUP_ROWS = 64;  // keys of a warpgroup
 constexpr int GROUP_THREADS = 128;
 constexpr int GROUPS = 2;
-constexpr int KEYS = GROUP_ROWS * GROUPS;
+constexpr int KEYS = GROUP_ROWS * GROUPS;  // of a block, and of a chain of dq
 constexpr int WIDTH = 128, PANELS = WIDTH / 64, STEPS = WIDTH / 16;
 constexpr int TILE = 64;        // queries that stream past together
 constexpr int REST = 16;        // queries that are multiplied of a sequence's last tile, where that holds no more

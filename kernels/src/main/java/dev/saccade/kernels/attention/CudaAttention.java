@@ -346,19 +346,20 @@ final class CudaAttention implements Attention {
             }
             return;
         }
-        HopperForward kernel =
-                hopper != null && type == DType.BF16
-                        ? hopper.chooseBackward(shape, sequences)
-                        : null;
-        if (hopper != null && kernel != null) {
+        if (hopper != null && type == DType.BF16 && hopper.choose(shape, sequences) != null) {
+            float scaleLog2 = scaleLog2(shape);
+            if (OrderedBackward.supports(shape.headDim())) {
+                PrefixedAttention.Prefixed plain = KeyBlocks.plain(sequences);
+                hopper.ordered().launch(shape, plain, q, k, v, o, lse, dO, dq, dk, dv, scaleLog2);
+                return;
+            }
             int tile = HopperBackward.ROWS;
             TileList keys = tiles(shape, sequences, TileList.Side.KEYS, tile, 1);
             TileList queries = tiles(shape, sequences, TileList.Side.ROWS, tile, 1);
-            float scaleLog2 = scaleLog2(shape);
             hopper.backward()
                     .launch(
-                            kernel, shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, keys,
-                            queries, scaleLog2);
+                            shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, keys, queries,
+                            scaleLog2);
             return;
         }
         Kernels kernels = kernels(type, shape.headDim());

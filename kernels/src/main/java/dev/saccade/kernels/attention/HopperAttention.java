@@ -26,7 +26,6 @@ final class HopperAttention {
 
     private final CudaDevice cuda;
     private final Choice choice;
-    private final boolean asked;
     private final Map<String, Kernel> kernels = new HashMap<>();
     private final TensorMap queries;
     private final TensorMap keys;
@@ -34,6 +33,7 @@ final class HopperAttention {
     private final TensorMap seamKeys;
     private final TensorMap seamValues;
     private final HopperBackward backward;
+    private final OrderedBackward ordered;
 
     /// Chooses a call's kernel.
     interface Choice {
@@ -42,24 +42,21 @@ final class HopperAttention {
     }
 
     HopperAttention(CudaDevice cuda) {
-        this(cuda, choice(System.getProperty(PROPERTY)), System.getProperty(PROPERTY) != null);
+        this(cuda, choice(System.getProperty(PROPERTY)));
     }
 
     /// @param choice of every call's kernel, forward and backward
     HopperAttention(CudaDevice cuda, Choice choice) {
-        this(cuda, choice, true);
-    }
-
-    private HopperAttention(CudaDevice cuda, Choice choice, boolean asked) {
         this.cuda = cuda;
         this.choice = choice;
-        this.asked = asked;
         queries = rows(cuda);
         keys = rows(cuda);
         values = rows(cuda);
         seamKeys = rows(cuda);
         seamValues = rows(cuda);
-        backward = new HopperBackward(cuda);
+        BackwardStatistics statistics = new BackwardStatistics(cuda);
+        backward = new HopperBackward(cuda, statistics);
+        ordered = new OrderedBackward(cuda, statistics);
     }
 
     /// @param asked the kernel that [#PROPERTY] names; null for what is best
@@ -96,15 +93,14 @@ final class HopperAttention {
         return HopperForward.supports(shape.headDim()) ? choice.kernel(shape, sequences) : null;
     }
 
-    /// The kernels for a backward pass; null for the portable ones. Backward, starting the next
-    /// tile's scores ahead takes registers that cost more than it hides.
-    @Nullable HopperForward chooseBackward(Shape shape, Sequences sequences) {
-        HopperForward kernel = choose(shape, sequences);
-        return kernel == null || asked ? kernel : HopperForward.SIMPLE;
-    }
-
+    /// The backward pass at head dimension 64.
     HopperBackward backward() {
         return backward;
+    }
+
+    /// The backward pass at head dimension 128.
+    OrderedBackward ordered() {
+        return ordered;
     }
 
     /// @param q begins, as k, v and o do, on 16 bytes

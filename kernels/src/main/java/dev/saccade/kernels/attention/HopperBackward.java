@@ -1,7 +1,6 @@
 package dev.saccade.kernels.attention;
 
 import dev.saccade.engine.CudaDevice;
-import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.engine.Kernel;
 import dev.saccade.engine.TensorMap;
 import dev.saccade.kernels.Span;
@@ -11,8 +10,9 @@ import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
 import java.util.HashMap;
 import java.util.Map;
 
-/// The backward pass in BF16 on Hopper: `attention/hopper_backward.cu`, whose numbers these are.
-/// Its kernels give every gradient the bits of `attention/backward.cu`.
+/// The backward pass in BF16 on Hopper at head dimension 64: `attention/hopper_backward.cu`, whose
+/// numbers these are. Its kernels give every gradient the bits of `attention/backward.cu`. See
+/// [OrderedBackward] for head dimension 128.
 final class HopperBackward {
     /// Rows of an item that stay with a block: keys and values, or queries and dO.
     static final int ROWS = 128;
@@ -20,22 +20,13 @@ final class HopperBackward {
     /// Rows that stream past them together.
     private static final int TILE = 64;
 
+    private static final int WIDTH = 64;
+    private static final int STAGES = 6;
     private static final int THREADS = 3 * 128;
-    private static final int STATISTICS_THREADS = 256;
-
-    /// Lines of statistics for each head: lse log2(e) and dO.o.
-    private static final int STATISTICS = 2;
-
-    /// Copies of them, in each of which rows lie one place further.
-    private static final int COPIES = 4;
-
     private static final int BYTES = 2;
 
     /// Numbers that a block keeps of each of two items.
     private static final int JOB_INTS = 13;
-
-    /// What a line of a tensor map begins at a multiple of.
-    private static final int PITCH = 16 / Float.BYTES;
 
     private final CudaDevice cuda;
     private final Map<String, Kernel> kernels = new HashMap<>();
@@ -43,50 +34,37 @@ final class HopperBackward {
     private final TensorMap staying1;
     private final TensorMap tile0;
     private final TensorMap tile1;
-    private final TensorMap statistics;
+    private final BackwardStatistics statistics;
     private final TensorMap seam0;
     private final TensorMap seam1;
 
-    HopperBackward(CudaDevice cuda) {
+    HopperBackward(CudaDevice cuda, BackwardStatistics statistics) {
         this.cuda = cuda;
+        this.statistics = statistics;
         staying0 = HopperAttention.rows(cuda);
         staying1 = HopperAttention.rows(cuda);
         tile0 = HopperAttention.rows(cuda);
         tile1 = HopperAttention.rows(cuda);
-        statistics = cuda.tensorMap(TensorMap.Element.FLOAT32, 2);
         seam0 = HopperAttention.rows(cuda);
         seam1 = HopperAttention.rows(cuda);
     }
 
     /// Dynamic shared memory of a block: what stays for two items, the ring of tiles, statistics,
     /// what the two items are, barriers.
-    static int sharedBytes(int headDim) {
-        int stages = headDim == 64 ? 6 : 3;
-        int row = headDim * BYTES;
-        int statistic = STATISTICS * Float.BYTES;
+    static int sharedBytes() {
+        int row = WIDTH * BYTES;
+        int statistic = BackwardStatistics.LINES * Float.BYTES;
         return 2 * 2 * ROWS * row
-                + stages * 2 * TILE * row
-                + Math.max(stages * TILE, 2 * ROWS) * statistic
+                + STAGES * 2 * TILE * row
+                + Math.max(STAGES * TILE, 2 * ROWS) * statistic
                 + 2 * JOB_INTS * Integer.BYTES
-                + (4 + 2 * stages) * Long.BYTES;
+                + (4 + 2 * STAGES) * Long.BYTES;
     }
 
-    /// The kernel of dk and dv; at head dimension 128 there is one.
-    static String keysKernel(HopperForward kernel, int headDim) {
-        return "keys_backward_" + headDim + (headDim == 64 ? "_" + kernel.suffix() : "");
-    }
-
-    /// The kernel of dq.
-    static String queriesKernel(HopperForward kernel, int headDim) {
-        return "queries_backward_" + headDim + "_" + kernel.suffix();
-    }
-
-    /// @param kernel which way of overlapping is taken, named as the forward pass's
     /// @param q begins, as all operands do, on 16 bytes
     /// @param keys tiles of [#ROWS] keys each
     /// @param queries tiles of [#ROWS] queries each, not packed
     void launch(
-            HopperForward kernel,
             Shape shape,
             Sequences sequences,
             Span q,
@@ -101,15 +79,15 @@ final class HopperBackward {
             TileList keys,
             TileList queries,
             float scaleLog2) {
-        int headDim = shape.headDim();
         Rows rows = new Rows(shape, sequences.queryRows(), sequences.keyRows());
-        try (DeviceBuffer _ = sumUp(rows, o, lse, dO)) {
+        try (BackwardStatistics.Lines lines =
+                statistics.sumUp(shape, rows.mappedQueries(), o, lse, dO)) {
             keysStay(rows, q, k, v, dO);
-            Kernel launch = maps(keysKernel(kernel, headDim));
+            Kernel launch = maps("keys_backward_64", lines, TILE);
             launch.pointer(dk.address()).pointer(dv.address()).pointer(keys.address());
             launch(launch, shape, keys.count(), shape.kvHeads(), scaleLog2);
             queriesStay(rows, q, k, v, dO);
-            launch = maps(queriesKernel(kernel, headDim));
+            launch = maps("queries_backward_64", lines, ROWS);
             launch.pointer(dq.address()).pointer(queries.address());
             launch(launch, shape, queries.count(), shape.heads(), scaleLog2);
         }
@@ -134,11 +112,11 @@ final class HopperBackward {
             PrefixedTiles tiles,
             Seams seams,
             float scaleLog2) {
-        int headDim = shape.headDim();
         Rows rows = new Rows(shape, sequences.own().queryRows(), sequences.keyRows());
-        try (DeviceBuffer _ = sumUp(rows, o, lse, dO)) {
+        try (BackwardStatistics.Lines lines =
+                statistics.sumUp(shape, rows.mappedQueries(), o, lse, dO)) {
             keysStay(rows, q, k, v, dO);
-            Kernel launch = maps("prefixed_keys_backward_" + headDim);
+            Kernel launch = maps("prefixed_keys_backward_64", lines, TILE);
             launch.pointer(dk.address())
                     .pointer(dv.address())
                     .pointer(tiles.keys())
@@ -146,13 +124,13 @@ final class HopperBackward {
             launch(launch, shape, tiles.numbers().keyTiles(), shape.kvHeads(), scaleLog2);
             queriesStay(rows, q, k, v, dO);
             seams.encode(seam0, seam1, TILE);
-            launch = maps("prefixed_queries_backward_" + headDim);
+            launch = maps("prefixed_queries_backward_64", lines, ROWS);
             launch.tensorMap(seam0).tensorMap(seam1).pointer(dq.address()).pointer(tiles.queries());
             launch(launch, shape, tiles.numbers().queryTiles(), shape.heads(), scaleLog2);
         }
     }
 
-    /// The extents of tensors and of the statistics.
+    /// The extents of tensors.
     private record Rows(Shape shape, int queries, int keys) {
         int mappedQueries() {
             return Math.max(1, queries);
@@ -169,38 +147,6 @@ final class HopperBackward {
         int keyWidth() {
             return shape.kvHeads() * shape.headDim();
         }
-
-        int places() {
-            return mappedQueries() + COPIES - 1;
-        }
-
-        int pitch() {
-            return Math.ceilDiv(places(), PITCH) * PITCH;
-        }
-
-        int lines() {
-            return COPIES * STATISTICS * shape.heads();
-        }
-    }
-
-    /// Starts the statistics' sums; what they go to.
-    private DeviceBuffer sumUp(Rows rows, Span o, Span lse, Span dO) {
-        DeviceBuffer buffer = cuda.allocate((long) rows.lines() * rows.pitch() * Float.BYTES);
-        statistics.address(buffer.address());
-        int heads = rows.shape.heads();
-        kernel("statistics_" + rows.shape.headDim())
-                .begin()
-                .pointer(o.address())
-                .pointer(dO.address())
-                .pointer(lse.address())
-                .pointer(buffer.address())
-                .int32(rows.queries)
-                .int32(heads)
-                .int32(rows.pitch())
-                .launch(
-                        Math.multiplyExact(Math.ceilDiv(rows.queries, TILE), heads),
-                        STATISTICS_THREADS);
-        return buffer;
     }
 
     private void keysStay(Rows rows, Span q, Span k, Span v, Span dO) {
@@ -208,7 +154,6 @@ final class HopperBackward {
         HopperAttention.encode(staying1, v, rows.mappedKeys(), rows.keyWidth(), ROWS);
         HopperAttention.encode(tile0, q, rows.mappedQueries(), rows.queryWidth(), TILE);
         HopperAttention.encode(tile1, dO, rows.mappedQueries(), rows.queryWidth(), TILE);
-        encodeStatistics(rows, TILE);
     }
 
     private void queriesStay(Rows rows, Span q, Span k, Span v, Span dO) {
@@ -216,24 +161,17 @@ final class HopperBackward {
         HopperAttention.encode(staying1, dO, rows.mappedQueries(), rows.queryWidth(), ROWS);
         HopperAttention.encode(tile0, k, rows.mappedKeys(), rows.keyWidth(), TILE);
         HopperAttention.encode(tile1, v, rows.mappedKeys(), rows.keyWidth(), TILE);
-        encodeStatistics(rows, ROWS);
     }
 
-    private void encodeStatistics(Rows rows, int boxPlaces) {
-        statistics
-                .dimension(0, rows.places(), boxPlaces)
-                .dimension(1, rows.lines(), (long) rows.pitch() * Float.BYTES, STATISTICS)
-                .encode();
-    }
-
-    private Kernel maps(String name) {
-        return kernel(name)
+    private Kernel maps(String name, BackwardStatistics.Lines lines, int boxPlaces) {
+        return kernels.computeIfAbsent(
+                        name, absent -> cuda.program("attention/hopper_backward").kernel(absent))
                 .begin()
                 .tensorMap(staying0)
                 .tensorMap(staying1)
                 .tensorMap(tile0)
                 .tensorMap(tile1)
-                .tensorMap(statistics);
+                .tensorMap(lines.encode(boxPlaces));
     }
 
     /// @param heads of each tile
@@ -250,11 +188,6 @@ final class HopperBackward {
                         1,
                         1,
                         THREADS,
-                        sharedBytes(shape.headDim()));
-    }
-
-    private Kernel kernel(String name) {
-        return kernels.computeIfAbsent(
-                name, absent -> cuda.program("attention/hopper_backward").kernel(absent));
+                        sharedBytes());
     }
 }

@@ -54,19 +54,33 @@ final class HopperRanges {
             Span dk,
             Span dv,
             float scaleLog2) {
-        PrefixedTiles tiles = tiles(shape, sequences, HopperBackward.ROWS);
-        long written = (long) tiles.numbers().rows() * shape.kvHeads() * shape.headDim();
-        for (Span slopes : new Span[] {dk, dv}) {
-            if (slopes.length() > written) {
-                int bytes = slopes.dtype().bytes();
-                device.fill(slopes.buffer(), slopes.offset() * bytes, slopes.bytes(), (byte) 0);
-            }
+        if (OrderedBackward.supports(shape.headDim())) {
+            OrderedBackward ordered = hopper.ordered();
+            clear(shape, ordered.blocks(shape, sequences).numbers().keyRows(), dk, dv);
+            ordered.launch(shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, scaleLog2);
+            return;
         }
+        PrefixedTiles tiles = tiles(shape, sequences, HopperBackward.ROWS);
+        clear(shape, tiles.numbers().rows(), dk, dv);
         try (Seams seams = new Seams(device, embedding, shape, tiles, k, v)) {
             hopper.backward()
                     .launch(
                             shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, tiles, seams,
                             scaleLog2);
+        }
+    }
+
+    /// Rows that are no keys get gradients of 0.
+    ///
+    /// @param rows how many are keys
+    private void clear(Shape shape, int rows, Span... gradients) {
+        long written = (long) rows * shape.kvHeads() * shape.headDim();
+        for (Span gradient : gradients) {
+            if (gradient.length() > written) {
+                int bytes = gradient.dtype().bytes();
+                device.fill(
+                        gradient.buffer(), gradient.offset() * bytes, gradient.bytes(), (byte) 0);
+            }
         }
     }
 

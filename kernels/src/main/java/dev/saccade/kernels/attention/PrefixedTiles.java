@@ -95,7 +95,7 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
         int[] walks =
                 ranges.stream()
                         .flatMap(range -> range.walks.stream())
-                        .flatMapToInt(IntStream::of)
+                        .flatMapToInt(Walk::numbers)
                         .toArray();
         int rows = ranges.stream().mapToInt(Range::length).sum();
         return new Numbers(queries(key, seamOf), keys(key, ranges), walks, seams, rows);
@@ -132,9 +132,10 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
         for (Range range : ranges) {
             for (int first = 0; first < range.length; first += key.tile) {
                 long work = 0;
-                for (int[] of : range.walks) {
-                    int offset = of[2] - of[1];
-                    work += of[1] - (key.causal ? Math.max(0, of[3] + first - offset) : 0);
+                for (Walk of : range.walks) {
+                    int offset = of.keys - of.queryLength;
+                    int unseen = key.causal ? Math.max(0, of.place + first - offset) : 0;
+                    work += of.queryLength - unseen;
                 }
                 tiles.add(
                         new Listed(
@@ -182,9 +183,22 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
     }
 
     /// Keys that the same sequences walk over.
-    private record Range(int start, int length, List<int[]> walks) {}
+    record Range(int start, int length, List<Walk> walks) {}
 
-    private static List<Range> ranges(Prefixed sequences) {
+    /// A sequence with a range among its keys.
+    ///
+    /// @param keys how many it has
+    /// @param place of the range's first key among them
+    record Walk(int sequence, int queryStart, int queryLength, int keys, int place) {
+
+        IntStream numbers() {
+            return IntStream.of(queryStart, queryLength, keys, place);
+        }
+    }
+
+    /// All keys in the order in which they lie in memory. The sequences of a range are first that
+    /// whose own keys it has, then the others in their order.
+    static List<Range> ranges(Prefixed sequences) {
         Sequences own = sequences.own();
         int[] cuts =
                 IntStream.concat(
@@ -233,12 +247,12 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
             ranges.get(i)
                     .walks
                     .add(
-                            new int[] {
-                                own.queryStart()[s],
-                                own.queryLength()[s],
-                                keys,
-                                place + cuts[i] - start
-                            });
+                            new Walk(
+                                    s,
+                                    own.queryStart()[s],
+                                    own.queryLength()[s],
+                                    keys,
+                                    place + cuts[i] - start));
         }
     }
 }

@@ -1,0 +1,264 @@
+package dev.saccade.kernels.attention;
+
+import dev.saccade.engine.CudaDevice;
+import dev.saccade.engine.DeviceBuffer;
+import dev.saccade.kernels.attention.Attention.Sequences;
+import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
+import dev.saccade.kernels.attention.PrefixedTiles.Range;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/// What the kernels of `attention/hopper_backward_ordered.cu` work on, in device memory: blocks of
+/// keys of one key-value head, and the sequences whose queries see them.
+///
+/// A sequence's dq is added up block after block, in the order in which its keys lie in memory:
+/// each of its blocks has a turn. A block of the GPU takes the items as they are listed and may
+/// wait for earlier ones alone, so some can always go on. Listed one head after the other, blocks
+/// that run at the same time would be those of few heads and read the same queries, but one that
+/// has only few tiles to go past would wait for the one before it, which began just before, most of
+/// the time; listed block by block, nobody would wait and nobody would share. So the blocks of a
+/// few heads take turns: as many that a block begins about one tile later than the one before it.
+///
+/// @param key what the lists were made for
+/// @param numbers the lists
+/// @param buffer the lists, one behind the other
+record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
+    /// Keys of a block. It decides bits of dq: the chain over a block's keys is added to the sum.
+    static final int KEYS = 128;
+
+    /// Queries of a tile.
+    static final int TILE = 64;
+
+    private static final int ITEM_INTS = 5;
+    private static final int TILE_INTS = 3;
+
+    /// Tiles after which a block begins that waits for one that began with tile 0: a bit more than
+    /// one, as adding to memory takes its time, too.
+    private static final double LAG = 1.3;
+
+    /// All that decides the lists; see [TileList.Key].
+    ///
+    /// @param multiprocessors of the GPU: they decide the order of the items, no result
+    record Key(Prefixed sequences, int heads, int kvHeads, boolean causal, int multiprocessors) {
+
+        @Override
+        public boolean equals(@Nullable Object other) {
+            return other instanceof Key key
+                    && key.heads == heads
+                    && key.kvHeads == kvHeads
+                    && key.causal == causal
+                    && key.multiprocessors == multiprocessors
+                    && key.sequences.own().equals(sequences.own())
+                    && Arrays.equals(key.sequences.prefixStart(), sequences.prefixStart())
+                    && Arrays.equals(key.sequences.prefixLength(), sequences.prefixLength());
+        }
+
+        @Override
+        public int hashCode() {
+            return sequences.own().hashCode();
+        }
+    }
+
+    /// The lists.
+    ///
+    /// @param items blocks of keys, in the order in which they are taken: for each {first row,
+    ///   keys, key-value head, its first range, ranges}
+    /// @param ranges the sequences that see a block's keys: for each {queryStart, queryLength,
+    ///   number of its first tile, how many of the keys the first query sees less one, the block's
+    ///   turn}
+    /// @param tiles of queries, by which dq is rounded: for each {its number, -1 where no key is
+    ///   seen, first row, rows}
+    /// @param keyRows how many rows of k and v are keys
+    record Numbers(int[] items, int[] ranges, int[] tiles, int keyRows) {
+
+        int itemCount() {
+            return items.length / ITEM_INTS;
+        }
+
+        int tileCount() {
+            return tiles.length / TILE_INTS;
+        }
+    }
+
+    static KeyBlocks upload(CudaDevice device, Key key) {
+        Numbers numbers = numbers(key);
+        int[] all =
+                Stream.of(numbers.items, numbers.ranges, numbers.tiles)
+                        .flatMapToInt(IntStream::of)
+                        .toArray();
+        DeviceBuffer buffer = device.allocate(Math.max(1, all.length) * 4L);
+        if (all.length > 0) {
+            device.upload(MemorySegment.ofArray(all), buffer, 0);
+        }
+        return new KeyBlocks(key, numbers, buffer);
+    }
+
+    long items() {
+        return buffer.address();
+    }
+
+    long ranges() {
+        return items() + 4L * numbers.items.length;
+    }
+
+    long tiles() {
+        return ranges() + 4L * numbers.ranges.length;
+    }
+
+    static Numbers numbers(Key key) {
+        return new Builder(key).build();
+    }
+
+    /// A block of keys for every key-value head: the sequences that see it, and the tiles that go
+    /// past it.
+    private record Block(int row, int keys, int firstRange, int ranges, int tiles) {}
+
+    private static final class Builder {
+        private final Key key;
+        private final Sequences own;
+        private final int[] firstTile;
+        private final int[] turns;
+        private final IntStream.Builder ranges = IntStream.builder();
+        private int rangeCount;
+
+        Builder(Key key) {
+            this.key = key;
+            this.own = key.sequences.own();
+            firstTile = new int[own.count()];
+            turns = new int[own.count()];
+        }
+
+        Numbers build() {
+            int tiles = 0;
+            for (int s = 0; s < own.count(); s++) {
+                firstTile[s] = tiles;
+                tiles = Math.addExact(tiles, Math.ceilDiv(own.queryLength()[s], TILE));
+            }
+            List<Range> all = PrefixedTiles.ranges(key.sequences);
+            int keyRows = all.stream().mapToInt(Range::length).sum();
+            List<List<Block>> families = new ArrayList<>();
+            for (List<Range> family : families(all)) {
+                List<Block> blocks = new ArrayList<>();
+                family.forEach(range -> cut(range, blocks));
+                families.add(blocks);
+            }
+            int[] items = inOrder(families);
+            return new Numbers(items, ranges.build().toArray(), tiles(), keyRows);
+        }
+
+        /// Ranges without a sequence in common with those of other families, in order of memory.
+        private List<List<Range>> families(List<Range> all) {
+            int[] family = IntStream.range(0, own.count()).toArray();
+            for (Range range : all) {
+                int first = root(family, range.walks().getFirst().sequence());
+                range.walks().forEach(walk -> family[root(family, walk.sequence())] = first);
+            }
+            List<List<Range>> families =
+                    Stream.generate(() -> (List<Range>) new ArrayList<Range>())
+                            .limit(own.count())
+                            .toList();
+            for (Range range : all) {
+                families.get(root(family, range.walks().getFirst().sequence())).add(range);
+            }
+            return families;
+        }
+
+        private static int root(int[] family, int s) {
+            int root = s;
+            while (family[root] != root) {
+                root = family[root];
+            }
+            return root;
+        }
+
+        private void cut(Range range, List<Block> blocks) {
+            for (int first = 0; first < range.length(); first += KEYS) {
+                int before = rangeCount;
+                int tiles = 0;
+                for (PrefixedTiles.Walk walk : range.walks()) {
+                    int offset =
+                            key.causal
+                                    ? walk.keys() - walk.queryLength() - walk.place() - first
+                                    : Integer.MAX_VALUE / 2;
+                    int seen = Math.ceilDiv(walk.queryLength(), TILE) - Math.max(0, -offset) / TILE;
+                    if (walk.queryLength() > 0 && seen > 0) {
+                        int s = walk.sequence();
+                        ranges.add(walk.queryStart()).add(walk.queryLength()).add(firstTile[s]);
+                        ranges.add(offset).add(turns[s]++);
+                        rangeCount++;
+                        tiles += seen;
+                    }
+                }
+                blocks.add(
+                        new Block(
+                                range.start() + first,
+                                Math.min(KEYS, range.length() - first),
+                                before,
+                                rangeCount - before,
+                                tiles));
+            }
+        }
+
+        /// One head of a family.
+        private record Chain(List<Block> blocks, int head, long tiles) {}
+
+        private int[] inOrder(List<List<Block>> families) {
+            int members = key.heads / key.kvHeads;
+            List<Chain> chains = new ArrayList<>();
+            for (List<Block> blocks : families) {
+                long tiles = members * blocks.stream().mapToLong(Block::tiles).sum();
+                for (int head = 0; head < key.kvHeads && !blocks.isEmpty(); head++) {
+                    chains.add(new Chain(blocks, head, tiles));
+                }
+            }
+            chains.sort((a, b) -> Long.compare(b.tiles, a.tiles));
+            IntStream.Builder items = IntStream.builder();
+            for (int from = 0; from < chains.size(); ) {
+                Chain first = chains.get(from);
+                double tiles = Math.max(1, (double) first.tiles / first.blocks.size());
+                int together = (int) Math.ceil(key.multiprocessors * LAG / tiles);
+                List<Chain> group = chains.subList(from, Math.min(chains.size(), from + together));
+                int most = group.stream().mapToInt(chain -> chain.blocks.size()).max().orElse(0);
+                for (int i = 0; i < most; i++) {
+                    for (Chain chain : group) {
+                        if (i < chain.blocks.size()) {
+                            Block block = chain.blocks.get(i);
+                            items.add(block.row).add(block.keys).add(chain.head);
+                            items.add(block.firstRange).add(block.ranges);
+                        }
+                    }
+                }
+                from += group.size();
+            }
+            return items.build().toArray();
+        }
+
+        private int[] tiles() {
+            IntStream.Builder tiles = IntStream.builder();
+            for (int s = 0; s < own.count(); s++) {
+                int length = own.queryLength()[s];
+                for (int first = 0; first < length; first += TILE) {
+                    tiles.add(turns[s] == 0 ? -1 : firstTile[s] + first / TILE);
+                    tiles.add(own.queryStart()[s] + first).add(Math.min(TILE, length - first));
+                }
+            }
+            return tiles.build().toArray();
+        }
+    }
+
+    /// Sequences without prefixes.
+    static Prefixed plain(Sequences sequences) {
+        int[] none = new int[sequences.count()];
+        return new Prefixed(sequences, none, none);
+    }
+
+    @Override
+    public String toString() {
+        return "KeyBlocks[%d items, %d tiles]".formatted(numbers.itemCount(), numbers.tileCount());
+    }
+}
