@@ -147,34 +147,35 @@ template <int WIDTH> struct Rows {
   }
 };
 
-// scores = q k^T; the products are only started.
-template <typename S>
+// scores = q k^T for the first COUNT blocks of a tile; the products are only started.
+template <typename S, int COUNT>
 __device__ __forceinline__ void start_scores(Scores& score, uint64_t queries, uint64_t keys) {
-  wgmma_first<true, true>(score, queries, keys);
+  auto& part = reinterpret_cast<float (&)[16 * COUNT]>(score);
+  wgmma_first<true, true>(part, queries, keys);
 #pragma unroll
   for (int step = 1; step < S::STEPS; step++) {
     const int panel = step / 4, inner = step % 4 * static_cast<int>(DESCRIPTOR_STEP<true>);
-    wgmma<true, true>(score, queries + panel * (S::QUERY_PANEL >> 4) + inner, keys + panel * (KEY_PANEL >> 4) + inner);
+    wgmma<true, true>(part, queries + panel * (S::QUERY_PANEL >> 4) + inner, keys + panel * (KEY_PANEL >> 4) + inner);
   }
 }
 
-// sum += weights v for all keys of a tile; the products are only started.
-template <int WIDTH>
+// sum += weights v for the first COUNT blocks of a tile; the products are only started.
+template <int WIDTH, int COUNT>
 __device__ __forceinline__ void start_values(float (&sum)[WIDTH / 2], const Weights& weights, uint64_t values) {
 #pragma unroll
-  for (int step = 0; step < KEYS / 16; step++) {
+  for (int step = 0; step < COUNT * BLOCK / 16; step++) {
     wgmma<false>(sum, weights + 4 * step, values + step * DESCRIPTOR_STEP<false>);
   }
 }
 
 // What a lane's rows don't see becomes -inf; `seen` is how many keys of the tile each sees.
-__device__ __forceinline__ void mask(Scores& score, int seen0, int seen1) {
+template <int COUNT> __device__ __forceinline__ void mask(Scores& score, int seen0, int seen1) {
   const int column = 2 * (threadIdx.x & 3);
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const int seen = (half == 0 ? seen0 : seen1) - column;
 #pragma unroll
-    for (int n = 0; n < KEYS / 8; n++) {
+    for (int n = 0; n < COUNT * BLOCK / 8; n++) {
       if (8 * n >= seen) score[4 * n + 2 * half] = -INFINITY;
       if (8 * n + 1 >= seen) score[4 * n + 2 * half + 1] = -INFINITY;
     }
@@ -192,12 +193,12 @@ template <int FROM, int TO> __device__ __forceinline__ float most(const Scores& 
   return fmaxf(fmaxf(m[0], m[1]), fmaxf(m[2], m[3]));
 }
 
-// Whether a weight of the blocks from FROM on would be too large for its row's shift, anywhere in the warpgroup: whether
-// a shift would move. A barrier of the warpgroup.
-template <int FROM>
+// Whether a weight of the blocks FROM to TO would be too large for its row's shift, anywhere in the warpgroup: whether a
+// shift would move. A barrier of the warpgroup.
+template <int FROM, int TO>
 __device__ __forceinline__ bool moves(const Scores& score, const float (&shift)[2], float scaleLog2, int group) {
-  const float largest = fmaxf(exponent(most<FROM, BLOCKS>(score, 0), scaleLog2, shift[0]),
-                              exponent(most<FROM, BLOCKS>(score, 1), scaleLog2, shift[1]));
+  const float largest = fmaxf(exponent(most<FROM, TO>(score, 0), scaleLog2, shift[0]),
+                              exponent(most<FROM, TO>(score, 1), scaleLog2, shift[1]));
   return named_barrier_any(OWN + group, GROUP_THREADS, largest > ROOM);
 }
 
@@ -239,21 +240,21 @@ __device__ __forceinline__ void weigh(Scores& score, Rows<WIDTH>& rows, const fl
   }
 }
 
-// All of a tile's blocks, between whose weights no shift moves; `decay` is that of the first.
-template <int WIDTH>
+// The first COUNT blocks of a tile, between whose weights no shift moves; `decay` is that of the first.
+template <int COUNT, int WIDTH>
 __device__ __forceinline__ void weigh_all(Scores& score, Rows<WIDTH>& rows, const float (&decay)[2], float scaleLog2) {
   const float none[2] = {1.f, 1.f};
   weigh<0>(score, rows, decay, scaleLog2);
-  weigh<1>(score, rows, none, scaleLog2);
-  weigh<2>(score, rows, none, scaleLog2);
-  weigh<3>(score, rows, none, scaleLog2);
+  if constexpr (COUNT > 1) weigh<1>(score, rows, none, scaleLog2);
+  if constexpr (COUNT > 2) weigh<2>(score, rows, none, scaleLog2);
+  if constexpr (COUNT > 3) weigh<3>(score, rows, none, scaleLog2);
 }
 
 // Weights to bf16. As scores lie they are a product's left operand.
-__device__ __forceinline__ void round_weights(Weights& weights, const Scores& score) {
+template <int COUNT> __device__ __forceinline__ void round_weights(Weights& weights, const Scores& score) {
 #pragma unroll
-  for (int i = 0; i < KEYS / 4; i++) weights[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
-  pin(weights);
+  for (int i = 0; i < 8 * COUNT; i++) weights[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
+  pin(reinterpret_cast<uint32_t (&)[8 * COUNT]>(weights));
 }
 
 // The block AT of a tile from scores to values, after whose shifts have moved.
@@ -277,18 +278,20 @@ __device__ __forceinline__ void take_block(Scores& score, Rows<WIDTH>& rows, con
 
 // A tile whose shifts move in the middle, block by block; those of the first block have moved. What is left of the
 // tile are keys that nobody sees: weights of 0, which change nothing.
-template <int WIDTH>
+template <int COUNT, int WIDTH>
 __device__ __forceinline__ void take_blocks(Scores& score, Rows<WIDTH>& rows, float (&decay)[2], uint64_t values,
                                             float scaleLog2) {
   take_block<0>(score, rows, decay, values, scaleLog2);
   move<1>(score, rows, decay, scaleLog2);
   take_block<1>(score, rows, decay, values, scaleLog2);
-  move<2>(score, rows, decay, scaleLog2);
-  take_block<2>(score, rows, decay, values, scaleLog2);
-  move<3>(score, rows, decay, scaleLog2);
-  take_block<3>(score, rows, decay, values, scaleLog2);
+  if constexpr (COUNT > 2) {
+    move<2>(score, rows, decay, scaleLog2);
+    take_block<2>(score, rows, decay, values, scaleLog2);
+    move<3>(score, rows, decay, scaleLog2);
+    take_block<3>(score, rows, decay, values, scaleLog2);
+  }
 #pragma unroll
-  for (int i = 0; i < GROUP_ROWS * KEYS / GROUP_THREADS; i++) score[i] = -INFINITY;
+  for (int i = 0; i < 16 * COUNT; i++) score[i] = -INFINITY;
   decay[0] = decay[1] = 1.f;
 }
 
@@ -336,11 +339,19 @@ __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place
   }
 }
 
-// A warpgroup that multiplies. OVERLAPPED: the next tile's scores and this one's values are under way while the softmax
-// works, and the warpgroups start their products in turns, so that one's softmax meets the other's products.
-template <typename S, bool OVERLAPPED>
+// How a warpgroup's softmax meets products.
+enum class Overlap {
+  NONE,   // a tile's scores, its softmax, its values: other warpgroups drift into the gaps
+  OTHERS, // a tile's scores and the values of the one before in one turn: others multiply during the softmax
+  OWN     // the values of the tile before are still under way while the softmax works
+};
+
+// A warpgroup that multiplies. But for Overlap::NONE the warpgroups start their products in turns, so that one's softmax
+// meets the others' products.
+template <typename S, Overlap OVERLAP>
 __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* lse, int items, int heads, int causal,
                                         float scaleLog2) {
+  constexpr bool TURNS = OVERLAP != Overlap::NONE;
   const uint32_t base = shared_address(shared);
   const Barriers<S> barriers{base + S::BARRIERS_AT};
   const int group = threadIdx.x / GROUP_THREADS - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
@@ -348,10 +359,10 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
   };
   const auto take_turn = [&] {
-    if constexpr (OVERLAPPED) named_barrier(TURN + group, 2 * GROUP_THREADS);
+    if constexpr (TURNS) named_barrier(TURN + group, 2 * GROUP_THREADS);
   };
   const auto pass_turn = [&] {
-    if constexpr (OVERLAPPED) {
+    if constexpr (TURNS) {
       named_barrier_arrive(TURN + (group + 1 == S::GROUPS ? 0 : group + 1), 2 * GROUP_THREADS);
     }
   };
@@ -367,7 +378,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   Scores score;
   Weights weights;
   Rows<S::WIDTH> rows;
-  if constexpr (OVERLAPPED) {
+  if constexpr (TURNS) {
     if (group == S::GROUPS - 1) pass_turn();  // the first warpgroup begins
   }
   for (Items order; order.item < items; order.next()) {
@@ -381,13 +392,18 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     const int mine = job.tiles(groupFirst, GROUP_ROWS, causal);
     const int unmasked = job.visible(warpFirst, causal);
 
+    // Of the last tile, blocks behind the last key that a query of this warpgroup sees are left out, by halves.
+    const int last = job.visible(min(groupFirst + GROUP_ROWS, job.queryLength) - 1, causal) - (mine - 1) * KEYS;
+    const int whole = last > KEYS / 2 ? mine : mine - 1;
+
     // Values beyond the sequence belong to another one or to nobody: a weight of 0 times them must be 0.
-    const auto await_values = [&](int tile, const Ring<S::STAGES>& at) {
+    const auto await_values = [&](int tile, int rows, const Ring<S::STAGES>& at) {
       barrier_wait(barriers.value_full(at.stage), at.parity);
       const int left = job.keyLength - tile * KEYS;
-      if (left < KEYS) {
+      if (left < rows) {
         const uint32_t from = base + S::VALUES_AT + at.stage * S::KEY_BYTES;
-        for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < KEY_PANEL; i += GROUP_THREADS * 16) {
+        for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < rows * ROW_BYTES;
+             i += GROUP_THREADS * 16) {
 #pragma unroll
           for (int panel = 0; panel < S::PANELS; panel++) {
             store_shared(from + panel * KEY_PANEL + i, make_uint4(0, 0, 0, 0));
@@ -397,108 +413,112 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
         named_barrier(OWN + group, GROUP_THREADS);
       }
     };
-    // A tile's scores become weights where they lie; its values are at `at`, in case they are needed for that.
-    const auto soften = [&](int tile, const Ring<S::STAGES>& at) {
-      if ((tile + 1) * KEYS > unmasked) {
-        const int row = warpFirst + lane / 4, first = tile * KEYS;
-        mask(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
-      }
-      float decay[2] = {1.f, 1.f};
-      if (moves<0>(score, rows.shift, scaleLog2, group)) {
-        if constexpr (OVERLAPPED) {  // the sums of values may still be under way
-          wgmma_wait<0>();
-          pin(rows.sum);
-          pin(weights);
-        }
-        move<0>(score, rows, decay, scaleLog2);
-        if (moves<1>(score, rows.shift, scaleLog2, group)) {
-          await_values(tile, at);
-          take_blocks(score, rows, decay, values_at(at), scaleLog2);
-        }
-      }
-      weigh_all(score, rows, decay, scaleLog2);
-    };
-    const auto await_scores = [&] { barrier_wait(barriers.key_full(key.stage), key.parity); };
-    const auto scores_done = [&] {
-      pin(score);
-      release(barriers.key_empty(key.stage));
-      key.next();
-    };
     const auto values_done = [&] {
       pin(rows.sum);
       pin(weights);
       release(barriers.value_empty(value.stage));
       value.next();
     };
-
-    rows.clear();
-    if constexpr (!OVERLAPPED) {
-#pragma unroll 1
-      for (int tile = 0; tile < mine; tile++) {
-        await_scores();
-        wgmma_fence();
-        start_scores<S>(score, queries, keys_at(key));
-        wgmma_commit();
-        wgmma_wait<0>();
-        scores_done();
-        soften(tile, value);
-        round_weights(weights, score);
-        await_values(tile, value);
-        pin(rows.sum);
-        wgmma_fence();
-        start_values<S::WIDTH>(rows.sum, weights, values_at(value));
-        wgmma_commit();
-        wgmma_wait<0>();
-        values_done();
+    // The first COUNT blocks of a tile: scores become weights where they lie. Its values are at `at`, in case they are
+    // needed for that.
+    const auto soften = [&]<int COUNT>(int tile, const Ring<S::STAGES>& at) {
+      if (tile * KEYS + COUNT * BLOCK > unmasked) {
+        const int row = warpFirst + lane / 4, first = tile * KEYS;
+        mask<COUNT>(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
       }
-    } else if (mine > 0) {
-      await_scores();
-      take_turn();
-      wgmma_fence();
-      start_scores<S>(score, queries, keys_at(key));
-      wgmma_commit();
-      pass_turn();
-      wgmma_wait<0>();
-      scores_done();
-      soften(0, value);
-      round_weights(weights, score);
-#pragma unroll 1
-      for (int tile = 1; tile < mine; tile++) {
-        await_scores();
-        barrier_wait(barriers.value_full(value.stage), value.parity);  // of a whole tile, as another one follows
-        take_turn();
-        pin(rows.sum);
-        wgmma_fence();
-        start_scores<S>(score, queries, keys_at(key));
-        wgmma_commit();
-        start_values<S::WIDTH>(rows.sum, weights, values_at(value));
-        wgmma_commit();
-        pass_turn();
-        wgmma_wait<1>();
-        scores_done();
-        Ring<S::STAGES> at = value;
-        at.next();
-        soften(tile, at);
-        wgmma_wait<0>();
-        values_done();
-        round_weights(weights, score);
+      float decay[2] = {1.f, 1.f};
+      if (moves<0, COUNT>(score, rows.shift, scaleLog2, group)) {
+        if constexpr (OVERLAP == Overlap::OWN) {  // the sums of values may still be under way
+          wgmma_wait<0>();
+          pin(rows.sum);
+          pin(weights);
+        }
+        move<0>(score, rows, decay, scaleLog2);
+        if constexpr (COUNT > 1) {
+          if (moves<1, COUNT>(score, rows.shift, scaleLog2, group)) {
+            await_values(tile, COUNT * BLOCK, at);
+            take_blocks<COUNT>(score, rows, decay, values_at(at), scaleLog2);
+          }
+        }
       }
-      await_values(mine - 1, value);
+      weigh_all<COUNT>(score, rows, decay, scaleLog2);
+    };
+    // The scores of the first COUNT blocks of a tile and the values of the tile before, where there is one, become the
+    // tile's weights and sums.
+    const auto advance = [&]<int COUNT, bool AFTER>(int tile) {
+      barrier_wait(barriers.key_full(key.stage), key.parity);
+      constexpr bool follows = TURNS && AFTER;
+      if constexpr (follows) barrier_wait(barriers.value_full(value.stage), value.parity);
       take_turn();
       pin(rows.sum);
       wgmma_fence();
-      start_values<S::WIDTH>(rows.sum, weights, values_at(value));
+      start_scores<S, COUNT>(score, queries, keys_at(key));
+      wgmma_commit();
+      if constexpr (follows) start_values<S::WIDTH, BLOCKS>(rows.sum, weights, values_at(value));
+      wgmma_commit();
+      if constexpr (OVERLAP == Overlap::OWN) pass_turn();
+      wgmma_wait<OVERLAP == Overlap::OWN ? 1 : 0>();
+      if constexpr (OVERLAP != Overlap::OWN) pass_turn();
+      pin(reinterpret_cast<float (&)[16 * COUNT]>(score));
+      release(barriers.key_empty(key.stage));
+      key.next();
+      if constexpr (OVERLAP == Overlap::OWN) {
+        Ring<S::STAGES> at = value;
+        if constexpr (follows) at.next();
+        soften.template operator()<COUNT>(tile, at);
+        wgmma_wait<0>();
+        if constexpr (follows) values_done();
+      } else {
+        if constexpr (follows) values_done();
+        soften.template operator()<COUNT>(tile, value);
+      }
+      round_weights<COUNT>(weights, score);
+    };
+    // The values of the first COUNT blocks of a tile, when nothing else is under way.
+    const auto add_values = [&]<int COUNT>(int tile) {
+      await_values(tile, COUNT * BLOCK, value);
+      take_turn();
+      pin(rows.sum);
+      wgmma_fence();
+      start_values<S::WIDTH, COUNT>(rows.sum, weights, values_at(value));
       wgmma_commit();
       pass_turn();
       wgmma_wait<0>();
       values_done();
+    };
+    const auto finish = [&]<int COUNT>() {
+      if (mine == 1) {
+        advance.template operator()<COUNT, false>(0);
+      } else {
+        advance.template operator()<COUNT, true>(mine - 1);
+      }
+      add_values.template operator()<COUNT>(mine - 1);
+    };
+
+    rows.clear();
+    if constexpr (TURNS) {
+      if (whole > 0) advance.template operator()<BLOCKS, false>(0);
+    }
+#pragma unroll 1
+    for (int tile = TURNS ? 1 : 0; tile < whole; tile++) {
+      advance.template operator()<BLOCKS, true>(tile);
+      if constexpr (!TURNS) add_values.template operator()<BLOCKS>(tile);
+    }
+    if (whole == mine) {
+      if constexpr (TURNS) {
+        if (mine > 0) add_values.template operator()<BLOCKS>(mine - 1);
+      }
+    } else if (last > BLOCK) {
+      finish.template operator()<2>();
+    } else {
+      finish.template operator()<1>();
     }
     // Tiles that only other warpgroups look at. None is given away before all warps have seen it come: a warp that is
     // late would take a later tile for it.
     for (int tile = mine; tile < all; tile++) {
       take_turn();
       pass_turn();
-      await_scores();
+      barrier_wait(barriers.key_full(key.stage), key.parity);
       barrier_wait(barriers.value_full(value.stage), value.parity);
       named_barrier(OWN + group, GROUP_THREADS);
       release(barriers.key_empty(key.stage));
@@ -520,7 +540,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   if (group == 0) take_turn();  // the last warpgroup has passed one on to it
 }
 
-template <typename S, bool OVERLAPPED>
+template <typename S, Overlap OVERLAP>
 __device__ __forceinline__ void forward(const TensorMap& q, const TensorMap& k, const TensorMap& v, bf16* o, float* lse,
                                         const int* tiles, int items, int heads, int kvHeads, int causal,
                                         float scaleLog2) {
@@ -540,26 +560,26 @@ __device__ __forceinline__ void forward(const TensorMap& q, const TensorMap& k, 
     if (threadIdx.x == 0) produce<S>(q, k, v, shared, tiles, items, heads, kvHeads, causal);
   } else {
     registers_up<S::CONSUMER_REGISTERS>();
-    consume<S, OVERLAPPED>(shared, o, lse, items, heads, causal, scaleLog2);
+    consume<S, OVERLAP>(shared, o, lse, items, heads, causal, scaleLog2);
   }
 }
 
 //                     width groups stages
-using Narrow = Shape<64, 2, 4>;
+using Narrow = Shape<64, 3, 4>;
 using Wide = Shape<128, 2, 2>;
 
 }  // namespace
 }  // namespace saccade
 
-#define HOPPER_FORWARD(NAME, SHAPE, OVERLAPPED)                                                                       \
+#define HOPPER_FORWARD(NAME, SHAPE, OVERLAP)                                                                       \
   extern "C" __global__ void __launch_bounds__(saccade::SHAPE::THREADS, 1)                                            \
       NAME(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap k,                \
            const __grid_constant__ saccade::TensorMap v, saccade::bf16* o, float* lse, const int* tiles, int items,   \
            int heads, int kvHeads, int causal, float scaleLog2) {                                                     \
-    saccade::forward<saccade::SHAPE, OVERLAPPED>(q, k, v, o, lse, tiles, items, heads, kvHeads, causal, scaleLog2);   \
+    saccade::forward<saccade::SHAPE, saccade::Overlap::OVERLAP>(q, k, v, o, lse, tiles, items, heads, kvHeads, causal, scaleLog2);   \
   }
 
-HOPPER_FORWARD(forward_64_simple, Narrow, false)
-HOPPER_FORWARD(forward_128_simple, Wide, false)
-HOPPER_FORWARD(forward_64_overlapped, Narrow, true)
-HOPPER_FORWARD(forward_128_overlapped, Wide, true)
+HOPPER_FORWARD(forward_64_simple, Narrow, NONE)
+HOPPER_FORWARD(forward_128_simple, Wide, NONE)
+HOPPER_FORWARD(forward_64_overlapped, Narrow, OTHERS)
+HOPPER_FORWARD(forward_128_overlapped, Wide, OWN)
