@@ -32,7 +32,7 @@ constexpr int OWN = 1, TURN = 4;
 using Scores = float[GROUP_ROWS * KEYS / GROUP_THREADS];
 using Weights = uint32_t[GROUP_ROWS * KEYS / GROUP_THREADS / 2];
 
-// The queries and keys of an item.
+// The queries and keys of an item. `first` may lie before the sequence: the rows in front of it belong to nobody.
 struct Job {
   int queryStart, queryLength, keyStart, keyLength, first, head;
 
@@ -43,7 +43,7 @@ struct Job {
 
   // Tiles that hold the keys of the queries `from` to `from + count`.
   __device__ __forceinline__ int tiles(int from, int count, int causal) const {
-    return from < queryLength ? (visible(min(from + count, queryLength) - 1, causal) + KEYS - 1) / KEYS : 0;
+    return from < queryLength && from + count > 0 ? (visible(min(from + count, queryLength) - 1, causal) + KEYS - 1) / KEYS : 0;
   }
 };
 
@@ -296,22 +296,21 @@ __device__ __forceinline__ void take_blocks(Scores& score, Rows<WIDTH>& rows, fl
 }
 
 // A warp's results: sums of weights over the lanes, sums of values divided by them, through the warp's rows of the
-// queries' place, which nobody reads any more.
+// queries' place, which nobody reads any more. The place is given back before results leave for global memory, as a
+// fence would wait for those.
 template <typename S>
 __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place, const Job& job, int firstRow, bf16* o,
-                                      float* lse, int heads) {
-  const int lane = threadIdx.x % 32;
-  float factor[2];
+                                      float* lse, int heads, uint32_t released) {
+  const int lane = threadIdx.x % 32, chunk = lane % 8;
+  const int head = job.head, queryStart = job.queryStart, queryLength = job.queryLength;
+  const auto owned = [&](int row) { return row >= 0 && row < queryLength; };
+  float all[2], factor[2];
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    float all = rows.total[half];
-    all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 1));
-    all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 2));
-    factor[half] = normalizer(all);
-    const int row = firstRow + 8 * half + lane / 4;
-    if (row < job.queryLength && (lane & 3) == 0) {
-      lse[(job.queryStart + row) * heads + job.head] = log_sum_exp(rows.shift[half], all);
-    }
+    all[half] = rows.total[half];
+    all[half] = __fadd_rn(all[half], __shfl_xor_sync(0xffffffffu, all[half], 1));
+    all[half] = __fadd_rn(all[half], __shfl_xor_sync(0xffffffffu, all[half], 2));
+    factor[half] = normalizer(all[half]);
   }
   const auto chunk_at = [&](int row, int panel, int chunk) {
     return place + panel * S::QUERY_PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4);
@@ -324,17 +323,31 @@ __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place
              pack_bf16(x[6] * factor[1], x[7] * factor[1]));
   }
   __syncwarp();
-  const int chunk = lane % 8;
+  uint4 chunks[4][S::PANELS];
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    const int row = lane / 8 + 4 * i;
-    if (firstRow + row < job.queryLength) {
-      const long long at = static_cast<long long>(job.queryStart + firstRow + row) * heads + job.head;
+#pragma unroll
+    for (int panel = 0; panel < S::PANELS; panel++) chunks[i][panel] = load_shared(chunk_at(lane / 8 + 4 * i, panel, chunk));
+  }
+  asynchronous_fence();
+  __syncwarp();
+  if (lane == 0) barrier_arrive(released);
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int row = firstRow + lane / 8 + 4 * i;
+    if (owned(row)) {
+      const long long at = static_cast<long long>(queryStart + row) * heads + head;
 #pragma unroll
       for (int panel = 0; panel < S::PANELS; panel++) {
-        *reinterpret_cast<uint4*>(o + at * S::WIDTH + 64 * panel + 8 * chunk) =
-            load_shared(chunk_at(row, panel, chunk));
+        *reinterpret_cast<uint4*>(o + at * S::WIDTH + 64 * panel + 8 * chunk) = chunks[i][panel];
       }
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int row = firstRow + 8 * half + lane / 4;
+    if (owned(row) && (lane & 3) == 0) {
+      lse[(queryStart + row) * heads + head] = log_sum_exp(rows.shift[half], all[half]);
     }
   }
 }
@@ -394,7 +407,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
 
     // Of the last tile, blocks behind the last key that a query of this warpgroup sees are left out, by halves.
     const int last = job.visible(min(groupFirst + GROUP_ROWS, job.queryLength) - 1, causal) - (mine - 1) * KEYS;
-    const int whole = last > KEYS / 2 ? mine : mine - 1;
+    const int whole = mine > 0 && last <= KEYS / 2 ? mine - 1 : mine;
 
     // Values beyond the sequence belong to another one or to nobody: a weight of 0 times them must be 0.
     const auto await_values = [&](int tile, int rows, const Ring<S::STAGES>& at) {
@@ -513,6 +526,9 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     } else {
       finish.template operator()<1>();
     }
+    // All warps of the group have their scores, after the last tile's vote.
+    store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads, barriers.query_empty(slot.stage));
+    slot.next();
     // Tiles that only other warpgroups look at. None is given away before all warps have seen it come: a warp that is
     // late would take a later tile for it.
     for (int tile = mine; tile < all; tile++) {
@@ -530,12 +546,6 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
       take_turn();
       pass_turn();
     }
-    // All warps of the group have their scores, after the last tile's vote.
-    store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads);
-    asynchronous_fence();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.query_empty(slot.stage));
-    slot.next();
   }
   if (group == 0) take_turn();  // the last warpgroup has passed one on to it
 }
