@@ -32,7 +32,7 @@ constexpr int OWN = 1, TURN = 4;
 using Scores = float[GROUP_ROWS * KEYS / GROUP_THREADS];
 using Weights = uint32_t[GROUP_ROWS * KEYS / GROUP_THREADS / 2];
 
-// The queries and keys of an item. `first` may lie before the sequence: the rows in front of it belong to nobody.
+// The queries and keys of an item.
 struct Job {
   int queryStart, queryLength, keyStart, keyLength, first, head;
 
@@ -193,12 +193,30 @@ template <int FROM, int TO> __device__ __forceinline__ float most(const Scores& 
   return fmaxf(fmaxf(m[0], m[1]), fmaxf(m[2], m[3]));
 }
 
+// The same where a negative score counts for nothing: as integers, of which the largest of three is one instruction.
+template <int FROM, int TO> __device__ __forceinline__ float most_positive(const Scores& score, int half) {
+  int m[2];
+#pragma unroll
+  for (int n = 4 * FROM; n < 4 * TO; n++) {
+    const int a = __float_as_int(score[4 * n + 2 * half]), b = __float_as_int(score[4 * n + 2 * half + 1]);
+    m[n % 2] = n < 4 * FROM + 2 ? max(a, b) : __vimax3_s32(m[n % 2], a, b);
+  }
+  return __int_as_float(max(m[0], m[1]));
+}
+
 // Whether a weight of the blocks FROM to TO would be too large for its row's shift, anywhere in the warpgroup: whether a
 // shift would move. A barrier of the warpgroup.
 template <int FROM, int TO>
-__device__ __forceinline__ bool moves(const Scores& score, const float (&shift)[2], float scaleLog2, int group) {
-  const float largest = fmaxf(exponent(most<FROM, TO>(score, 0), scaleLog2, shift[0]),
-                              exponent(most<FROM, TO>(score, 1), scaleLog2, shift[1]));
+__device__ __forceinline__ bool moves(const Scores& score, const float (&shift)[2], bool high, float scaleLog2, int group) {
+  float most0, most1;
+  if (high) {
+    most0 = most_positive<FROM, TO>(score, 0);
+    most1 = most_positive<FROM, TO>(score, 1);
+  } else {
+    most0 = most<FROM, TO>(score, 0);
+    most1 = most<FROM, TO>(score, 1);
+  }
+  const float largest = fmaxf(exponent(most0, scaleLog2, shift[0]), exponent(most1, scaleLog2, shift[1]));
   return named_barrier_any(OWN + group, GROUP_THREADS, largest > ROOM);
 }
 
@@ -296,21 +314,22 @@ __device__ __forceinline__ void take_blocks(Scores& score, Rows<WIDTH>& rows, fl
 }
 
 // A warp's results: sums of weights over the lanes, sums of values divided by them, through the warp's rows of the
-// queries' place, which nobody reads any more. The place is given back before results leave for global memory, as a
-// fence would wait for those.
+// queries' place, which nobody reads any more.
 template <typename S>
 __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place, const Job& job, int firstRow, bf16* o,
-                                      float* lse, int heads, uint32_t released) {
-  const int lane = threadIdx.x % 32, chunk = lane % 8;
-  const int head = job.head, queryStart = job.queryStart, queryLength = job.queryLength;
-  const auto owned = [&](int row) { return row >= 0 && row < queryLength; };
-  float all[2], factor[2];
+                                      float* lse, int heads) {
+  const int lane = threadIdx.x % 32;
+  float factor[2];
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    all[half] = rows.total[half];
-    all[half] = __fadd_rn(all[half], __shfl_xor_sync(0xffffffffu, all[half], 1));
-    all[half] = __fadd_rn(all[half], __shfl_xor_sync(0xffffffffu, all[half], 2));
-    factor[half] = normalizer(all[half]);
+    float all = rows.total[half];
+    all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 1));
+    all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 2));
+    factor[half] = normalizer(all);
+    const int row = firstRow + 8 * half + lane / 4;
+    if (row >= 0 && row < job.queryLength && (lane & 3) == 0) {
+      lse[(job.queryStart + row) * heads + job.head] = log_sum_exp(rows.shift[half], all);
+    }
   }
   const auto chunk_at = [&](int row, int panel, int chunk) {
     return place + panel * S::QUERY_PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4);
@@ -323,31 +342,17 @@ __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place
              pack_bf16(x[6] * factor[1], x[7] * factor[1]));
   }
   __syncwarp();
-  uint4 chunks[4][S::PANELS];
+  const int chunk = lane % 8;
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-#pragma unroll
-    for (int panel = 0; panel < S::PANELS; panel++) chunks[i][panel] = load_shared(chunk_at(lane / 8 + 4 * i, panel, chunk));
-  }
-  asynchronous_fence();
-  __syncwarp();
-  if (lane == 0) barrier_arrive(released);
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const int row = firstRow + lane / 8 + 4 * i;
-    if (owned(row)) {
-      const long long at = static_cast<long long>(queryStart + row) * heads + head;
+    const int row = lane / 8 + 4 * i;
+    if (firstRow + row >= 0 && firstRow + row < job.queryLength) {
+      const long long at = static_cast<long long>(job.queryStart + firstRow + row) * heads + job.head;
 #pragma unroll
       for (int panel = 0; panel < S::PANELS; panel++) {
-        *reinterpret_cast<uint4*>(o + at * S::WIDTH + 64 * panel + 8 * chunk) = chunks[i][panel];
+        *reinterpret_cast<uint4*>(o + at * S::WIDTH + 64 * panel + 8 * chunk) =
+            load_shared(chunk_at(row, panel, chunk));
       }
-    }
-  }
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int row = firstRow + 8 * half + lane / 4;
-    if (owned(row) && (lane & 3) == 0) {
-      lse[(queryStart + row) * heads + head] = log_sum_exp(rows.shift[half], all[half]);
     }
   }
 }
@@ -391,6 +396,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   Scores score;
   Weights weights;
   Rows<S::WIDTH> rows;
+  bool high = false;  // whether no shift of the warp's rows is below -ROOM: then a negative score moves none
   if constexpr (TURNS) {
     if (group == S::GROUPS - 1) pass_turn();  // the first warpgroup begins
   }
@@ -440,7 +446,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
         mask<COUNT>(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
       }
       float decay[2] = {1.f, 1.f};
-      if (moves<0, COUNT>(score, rows.shift, scaleLog2, group)) {
+      if (moves<0, COUNT>(score, rows.shift, high, scaleLog2, group)) {
         if constexpr (OVERLAP == Overlap::OWN) {  // the sums of values may still be under way
           wgmma_wait<0>();
           pin(rows.sum);
@@ -448,11 +454,12 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
         }
         move<0>(score, rows, decay, scaleLog2);
         if constexpr (COUNT > 1) {
-          if (moves<1, COUNT>(score, rows.shift, scaleLog2, group)) {
+          if (moves<1, COUNT>(score, rows.shift, false, scaleLog2, group)) {
             await_values(tile, COUNT * BLOCK, at);
             take_blocks<COUNT>(score, rows, decay, values_at(at), scaleLog2);
           }
         }
+        high = __all_sync(0xffffffffu, rows.shift[0] >= -ROOM && rows.shift[1] >= -ROOM);
       }
       weigh_all<COUNT>(score, rows, decay, scaleLog2);
     };
@@ -509,6 +516,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     };
 
     rows.clear();
+    high = false;
     if constexpr (TURNS) {
       if (whole > 0) advance.template operator()<BLOCKS, false>(0);
     }
@@ -526,9 +534,6 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     } else {
       finish.template operator()<1>();
     }
-    // All warps of the group have their scores, after the last tile's vote.
-    store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads, barriers.query_empty(slot.stage));
-    slot.next();
     // Tiles that only other warpgroups look at. None is given away before all warps have seen it come: a warp that is
     // late would take a later tile for it.
     for (int tile = mine; tile < all; tile++) {
@@ -546,6 +551,12 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
       take_turn();
       pass_turn();
     }
+    // All warps of the group have their scores, after the last tile's vote.
+    store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads);
+    asynchronous_fence();
+    __syncwarp();
+    if (lane == 0) barrier_arrive(barriers.query_empty(slot.stage));
+    slot.next();
   }
   if (group == 0) take_turn();  // the last warpgroup has passed one on to it
 }

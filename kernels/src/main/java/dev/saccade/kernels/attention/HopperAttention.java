@@ -103,7 +103,7 @@ final class HopperAttention {
     }
 
     /// @param q begins, as k, v and o do, on 16 bytes
-    /// @param tiles of `kernel.rows` queries each, not packed
+    /// @param tiles of `kernel.rows` queries each, not packed, cut from a sequence's end
     void launch(
             HopperForward kernel,
             Shape shape,
@@ -123,7 +123,7 @@ final class HopperAttention {
         int queryWidth = shape.heads() * headDim;
         int keyWidth = shape.kvHeads() * headDim;
         int keyRows = Math.max(1, sequences.keyRows());
-        encode(queries, q, sequences.queryRows(), queryWidth, kernel.rows());
+        encode(queries, q, sequences.queryRows(), queryWidth, kernel.rows(headDim));
         encode(keys, k, keyRows, keyWidth, kernel.keys());
         encode(values, v, keyRows, keyWidth, kernel.keys());
         kernels.computeIfAbsent(
@@ -145,7 +145,7 @@ final class HopperAttention {
                         Math.min(items, cuda.properties().multiprocessors()),
                         1,
                         1,
-                        kernel.threads(),
+                        kernel.threads(headDim),
                         kernel.sharedBytes(headDim));
     }
 
