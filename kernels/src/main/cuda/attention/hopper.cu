@@ -3,7 +3,8 @@
 // A block is persistent: it computes one item, 64 queries of one head for each of its warpgroups, after the other. One
 // thread of the first warpgroup keeps tiles of 128 keys and values on their way by TMA, and the next item's queries; the
 // other warpgroups multiply: scores = q k^T from shared memory, the online softmax on them where they lie, weights rounded
-// to bf16 in registers as the left operand of weights v.
+// to bf16 in registers as the left operand of weights v. Of the last tile that a warpgroup sees they multiply the first
+// 32, the first 64 or all 128 keys.
 //
 // Every element is one chain of products over the head dimension or the keys in order, as in forward.cu, and the softmax
 // steps through the same blocks of 32 keys. A row's shift (softmax.cuh) seldom moves: where it stays for a whole tile in all
@@ -43,7 +44,8 @@ struct Job {
 
   // Tiles that hold the keys of the queries `from` to `from + count`.
   __device__ __forceinline__ int tiles(int from, int count, int causal) const {
-    return from < queryLength && from + count > 0 ? (visible(min(from + count, queryLength) - 1, causal) + KEYS - 1) / KEYS : 0;
+    const int end = min(from + count, queryLength);
+    return end > max(from, 0) ? (visible(end - 1, causal) + KEYS - 1) / KEYS : 0;
   }
 };
 
@@ -135,15 +137,22 @@ __device__ __forceinline__ void produce(const TensorMap& q, const TensorMap& k, 
   }
 }
 
-// A lane's two rows: what they have added up of values and weights, relative to their shifts.
+// A lane's two rows: what they have added up of values and weights, relative to their shifts; and whether those of all of
+// the warp's rows are high enough that only a positive score can move one. A shift never falls.
 template <int WIDTH> struct Rows {
   float sum[WIDTH / 2], shift[2], total[2];
+  bool high;
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
     for (int i = 0; i < WIDTH / 2; i++) sum[i] = 0.f;
     shift[0] = shift[1] = UNSEEN;
     total[0] = total[1] = 0.f;
+    high = false;
+  }
+
+  __device__ __forceinline__ void moved() {
+    high = __all_sync(0xffffffffu, shift[0] >= -ROOM && shift[1] >= -ROOM);
   }
 };
 
@@ -193,7 +202,8 @@ template <int FROM, int TO> __device__ __forceinline__ float most(const Scores& 
   return fmaxf(fmaxf(m[0], m[1]), fmaxf(m[2], m[3]));
 }
 
-// The same where a negative score counts for nothing: as integers, of which the largest of three is one instruction.
+// The same if it is positive, otherwise anything that is not: floats as integers, of which the largest of three is one
+// instruction.
 template <int FROM, int TO> __device__ __forceinline__ float most_positive(const Scores& score, int half) {
   int m[2];
 #pragma unroll
@@ -206,17 +216,17 @@ template <int FROM, int TO> __device__ __forceinline__ float most_positive(const
 
 // Whether a weight of the blocks FROM to TO would be too large for its row's shift, anywhere in the warpgroup: whether a
 // shift would move. A barrier of the warpgroup.
-template <int FROM, int TO>
-__device__ __forceinline__ bool moves(const Scores& score, const float (&shift)[2], bool high, float scaleLog2, int group) {
+template <int FROM, int TO, int WIDTH>
+__device__ __forceinline__ bool moves(const Scores& score, const Rows<WIDTH>& rows, float scaleLog2, int group) {
   float most0, most1;
-  if (high) {
+  if (rows.high) {
     most0 = most_positive<FROM, TO>(score, 0);
     most1 = most_positive<FROM, TO>(score, 1);
   } else {
     most0 = most<FROM, TO>(score, 0);
     most1 = most<FROM, TO>(score, 1);
   }
-  const float largest = fmaxf(exponent(most0, scaleLog2, shift[0]), exponent(most1, scaleLog2, shift[1]));
+  const float largest = fmaxf(exponent(most0, scaleLog2, rows.shift[0]), exponent(most1, scaleLog2, rows.shift[1]));
   return named_barrier_any(OWN + group, GROUP_THREADS, largest > ROOM);
 }
 
@@ -396,7 +406,6 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   Scores score;
   Weights weights;
   Rows<S::WIDTH> rows;
-  bool high = false;  // whether no shift of the warp's rows is below -ROOM: then a negative score moves none
   if constexpr (TURNS) {
     if (group == S::GROUPS - 1) pass_turn();  // the first warpgroup begins
   }
@@ -411,17 +420,18 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     const int mine = job.tiles(groupFirst, GROUP_ROWS, causal);
     const int unmasked = job.visible(warpFirst, causal);
 
-    // Of the last tile, blocks behind the last key that a query of this warpgroup sees are left out, by halves.
+    // Keys of the last tile that a query of this warpgroup sees. Where they are half a tile or less, the others are not
+    // multiplied.
     const int last = job.visible(min(groupFirst + GROUP_ROWS, job.queryLength) - 1, causal) - (mine - 1) * KEYS;
     const int whole = mine > 0 && last <= KEYS / 2 ? mine - 1 : mine;
 
     // Values beyond the sequence belong to another one or to nobody: a weight of 0 times them must be 0.
-    const auto await_values = [&](int tile, int rows, const Ring<S::STAGES>& at) {
+    const auto await_values = [&](int tile, int needed, const Ring<S::STAGES>& at) {
       barrier_wait(barriers.value_full(at.stage), at.parity);
       const int left = job.keyLength - tile * KEYS;
-      if (left < rows) {
+      if (left < needed) {
         const uint32_t from = base + S::VALUES_AT + at.stage * S::KEY_BYTES;
-        for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < rows * ROW_BYTES;
+        for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < needed * ROW_BYTES;
              i += GROUP_THREADS * 16) {
 #pragma unroll
           for (int panel = 0; panel < S::PANELS; panel++) {
@@ -446,7 +456,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
         mask<COUNT>(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
       }
       float decay[2] = {1.f, 1.f};
-      if (moves<0, COUNT>(score, rows.shift, high, scaleLog2, group)) {
+      if (moves<0, COUNT>(score, rows, scaleLog2, group)) {
         if constexpr (OVERLAP == Overlap::OWN) {  // the sums of values may still be under way
           wgmma_wait<0>();
           pin(rows.sum);
@@ -454,20 +464,20 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
         }
         move<0>(score, rows, decay, scaleLog2);
         if constexpr (COUNT > 1) {
-          if (moves<1, COUNT>(score, rows.shift, false, scaleLog2, group)) {
+          if (moves<1, COUNT>(score, rows, scaleLog2, group)) {
             await_values(tile, COUNT * BLOCK, at);
             take_blocks<COUNT>(score, rows, decay, values_at(at), scaleLog2);
           }
         }
-        high = __all_sync(0xffffffffu, rows.shift[0] >= -ROOM && rows.shift[1] >= -ROOM);
+        rows.moved();
       }
       weigh_all<COUNT>(score, rows, decay, scaleLog2);
     };
-    // The scores of the first COUNT blocks of a tile and the values of the tile before, where there is one, become the
-    // tile's weights and sums.
-    const auto advance = [&]<int COUNT, bool AFTER>(int tile) {
+    // A tile's scores become its weights, the values of the tile before are added; or, unless it FOLLOWS one, those are
+    // not. In turns, the next warpgroup starts when this one's products are done; when its own softmax meets them, at once.
+    const auto advance = [&]<int COUNT, bool FOLLOWS>(int tile) {
+      constexpr bool follows = TURNS && FOLLOWS;
       barrier_wait(barriers.key_full(key.stage), key.parity);
-      constexpr bool follows = TURNS && AFTER;
       if constexpr (follows) barrier_wait(barriers.value_full(value.stage), value.parity);
       take_turn();
       pin(rows.sum);
@@ -506,6 +516,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
       wgmma_wait<0>();
       values_done();
     };
+    // The last tile, of which only COUNT blocks are multiplied.
     const auto finish = [&]<int COUNT>() {
       if (mine == 1) {
         advance.template operator()<COUNT, false>(0);
@@ -516,7 +527,6 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     };
 
     rows.clear();
-    high = false;
     if constexpr (TURNS) {
       if (whole > 0) advance.template operator()<BLOCKS, false>(0);
     }
