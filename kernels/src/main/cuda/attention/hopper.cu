@@ -231,8 +231,8 @@ __device__ __forceinline__ bool moves(const Scores& score, const Rows<WIDTH>& ro
 }
 
 // Moves the shifts for one block and scales what the rows have added up of values; `decay` scales what they have of
-// weights, together with the block's own.
-template <int AT, int WIDTH>
+// weights, together with the block's own. EMPTY: nothing was added up before.
+template <int AT, bool EMPTY, int WIDTH>
 __device__ __forceinline__ void move(const Scores& score, Rows<WIDTH>& rows, float (&decay)[2], float scaleLog2) {
   bool moved = false;
 #pragma unroll
@@ -243,7 +243,7 @@ __device__ __forceinline__ void move(const Scores& score, Rows<WIDTH>& rows, flo
     decay[half] = move_shift(rows.shift[half], largest, scaleLog2);
     moved |= decay[half] != 1.f;
   }
-  if (__any_sync(0xffffffffu, moved)) {
+  if (!EMPTY && __any_sync(0xffffffffu, moved)) {
 #pragma unroll
     for (int i = 0; i < WIDTH / 2; i++) rows.sum[i] = __fmul_rn(rows.sum[i], decay[i / 2 % 2]);
   }
@@ -310,12 +310,12 @@ template <int COUNT, int WIDTH>
 __device__ __forceinline__ void take_blocks(Scores& score, Rows<WIDTH>& rows, float (&decay)[2], uint64_t values,
                                             float scaleLog2) {
   take_block<0>(score, rows, decay, values, scaleLog2);
-  move<1>(score, rows, decay, scaleLog2);
+  move<1, false>(score, rows, decay, scaleLog2);
   take_block<1>(score, rows, decay, values, scaleLog2);
   if constexpr (COUNT > 2) {
-    move<2>(score, rows, decay, scaleLog2);
+    move<2, false>(score, rows, decay, scaleLog2);
     take_block<2>(score, rows, decay, values, scaleLog2);
-    move<3>(score, rows, decay, scaleLog2);
+    move<3, false>(score, rows, decay, scaleLog2);
     take_block<3>(score, rows, decay, values, scaleLog2);
   }
 #pragma unroll
@@ -450,19 +450,19 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     };
     // The first COUNT blocks of a tile: scores become weights where they lie. Its values are at `at`, in case they are
     // needed for that.
-    const auto soften = [&]<int COUNT>(int tile, const Ring<S::STAGES>& at) {
+    const auto soften = [&]<int COUNT, bool FIRST>(int tile, const Ring<S::STAGES>& at) {
       if (tile * KEYS + COUNT * BLOCK > unmasked) {
         const int row = warpFirst + lane / 4, first = tile * KEYS;
         mask<COUNT>(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
       }
       float decay[2] = {1.f, 1.f};
-      if (moves<0, COUNT>(score, rows, scaleLog2, group)) {
-        if constexpr (OVERLAP == Overlap::OWN) {  // the sums of values may still be under way
+      if (FIRST || moves<0, COUNT>(score, rows, scaleLog2, group)) {
+        if constexpr (OVERLAP == Overlap::OWN && !FIRST) {  // the sums of values may still be under way
           wgmma_wait<0>();
           pin(rows.sum);
           pin(weights);
         }
-        move<0>(score, rows, decay, scaleLog2);
+        move<0, FIRST>(score, rows, decay, scaleLog2);
         if constexpr (COUNT > 1) {
           if (moves<1, COUNT>(score, rows, scaleLog2, group)) {
             await_values(tile, COUNT * BLOCK, at);
@@ -495,24 +495,22 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
       if constexpr (OVERLAP == Overlap::OWN) {
         Ring<S::STAGES> at = value;
         if constexpr (follows) at.next();
-        soften.template operator()<COUNT>(tile, at);
+        soften.template operator()<COUNT, !FOLLOWS>(tile, at);
         wgmma_wait<0>();
         if constexpr (follows) values_done();
       } else {
         if constexpr (follows) values_done();
-        soften.template operator()<COUNT>(tile, value);
+        soften.template operator()<COUNT, !FOLLOWS>(tile, value);
       }
       round_weights<COUNT>(weights, score);
     };
     // The values of the first COUNT blocks of a tile, when nothing else is under way.
     const auto add_values = [&]<int COUNT>(int tile) {
       await_values(tile, COUNT * BLOCK, value);
-      take_turn();
       pin(rows.sum);
       wgmma_fence();
       start_values<S::WIDTH, COUNT>(rows.sum, weights, values_at(value));
       wgmma_commit();
-      pass_turn();
       wgmma_wait<0>();
       values_done();
     };
@@ -527,11 +525,12 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     };
 
     rows.clear();
-    if constexpr (TURNS) {
-      if (whole > 0) advance.template operator()<BLOCKS, false>(0);
+    if (whole > 0) {
+      advance.template operator()<BLOCKS, false>(0);
+      if constexpr (!TURNS) add_values.template operator()<BLOCKS>(0);
     }
 #pragma unroll 1
-    for (int tile = TURNS ? 1 : 0; tile < whole; tile++) {
+    for (int tile = 1; tile < whole; tile++) {
       advance.template operator()<BLOCKS, true>(tile);
       if constexpr (!TURNS) add_values.template operator()<BLOCKS>(tile);
     }
@@ -556,10 +555,6 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
       release(barriers.value_empty(value.stage));
       key.next();
       value.next();
-    }
-    if (mine == 0) {  // a turn for each tile's scores, and one more for the last one's values
-      take_turn();
-      pass_turn();
     }
     // All warps of the group have their scores, after the last tile's vote.
     store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads);
