@@ -369,13 +369,13 @@ __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place
 
 // How a warpgroup's softmax meets products.
 enum class Overlap {
-  NONE,   // a tile's scores, its softmax, its values: other warpgroups drift into the gaps
-  OTHERS, // a tile's scores and the values of the one before in one turn: others multiply during the softmax
-  OWN     // the values of the tile before are still under way while the softmax works
+  NONE,    // a tile's scores, its softmax, its values: other warpgroups drift into the gaps
+  OTHERS,  // a tile's scores and the values of the tile before in one turn: others multiply during the softmax
+  OWN      // the same, and the values of the tile before are still under way during the softmax: that takes registers
 };
 
-// A warpgroup that multiplies. But for Overlap::NONE the warpgroups start their products in turns, so that one's softmax
-// meets the others' products.
+// A warpgroup that multiplies. But for Overlap::NONE the warpgroups take turns: each has one for every tile of an item, its
+// own or not.
 template <typename S, Overlap OVERLAP>
 __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* lse, int items, int heads, int causal,
                                         float scaleLog2) {
@@ -449,7 +449,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
       value.next();
     };
     // The first COUNT blocks of a tile: scores become weights where they lie. Its values are at `at`, in case they are
-    // needed for that.
+    // needed for that. In an item's FIRST tile shifts always move, and nothing is under way.
     const auto soften = [&]<int COUNT, bool FIRST>(int tile, const Ring<S::STAGES>& at) {
       if (tile * KEYS + COUNT * BLOCK > unmasked) {
         const int row = warpFirst + lane / 4, first = tile * KEYS;
@@ -473,8 +473,8 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
       }
       weigh_all<COUNT>(score, rows, decay, scaleLog2);
     };
-    // A tile's scores become its weights, the values of the tile before are added; or, unless it FOLLOWS one, those are
-    // not. In turns, the next warpgroup starts when this one's products are done; when its own softmax meets them, at once.
+    // A tile's scores become its weights, and the values of the tile before are added if it FOLLOWS one. The next
+    // warpgroup has its turn when this one's products are done, or if its own softmax meets them, when they are started.
     const auto advance = [&]<int COUNT, bool FOLLOWS>(int tile) {
       constexpr bool follows = TURNS && FOLLOWS;
       barrier_wait(barriers.key_full(key.stage), key.parity);
@@ -504,7 +504,8 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
       }
       round_weights<COUNT>(weights, score);
     };
-    // The values of the first COUNT blocks of a tile, when nothing else is under way.
+    // The values of the first COUNT blocks of a tile, when nothing else of this warpgroup is under way. An item's last
+    // values wait for no turn: the others are at their softmax for most of the time.
     const auto add_values = [&]<int COUNT>(int tile) {
       await_values(tile, COUNT * BLOCK, value);
       pin(rows.sum);
