@@ -3,7 +3,8 @@
 // A block is persistent: it computes one item, 64 queries of one head for each of its warpgroups, after the other. One
 // thread of the first warpgroup keeps tiles of 128 keys and values on their way by TMA, and the next item's queries; the
 // other warpgroups multiply: scores = q k^T from shared memory, the online softmax on them where they lie, weights rounded
-// to bf16 in registers as the left operand of weights v.
+// to bf16 in registers as the left operand of weights v. Of the last tile that a warpgroup sees they multiply the first
+// 32, the first 64 or all 128 keys.
 //
 // Every element is one chain of products over the head dimension or the keys in order, as in forward.cu, and the softmax
 // steps through the same blocks of 32 keys. A row's shift (softmax.cuh) seldom moves: where it stays for a whole tile in all
@@ -44,7 +45,8 @@ struct Job {
 
   // Tiles that hold the keys of the queries `from` to `from + count`.
   __device__ __forceinline__ int tiles(int from, int count, int causal) const {
-    return from < queryLength ? (visible(min(from + count, queryLength) - 1, causal) + KEYS - 1) / KEYS : 0;
+    const int end = min(from + count, queryLength);
+    return end > max(from, 0) ? (visible(end - 1, causal) + KEYS - 1) / KEYS : 0;
   }
 };
 
@@ -136,46 +138,54 @@ __device__ __forceinline__ void produce(const TensorMap& q, Range range, unsigne
   }
 }
 
-// A lane's two rows: what they have added up of values and weights, relative to their shifts.
+// A lane's two rows: what they have added up of values and weights, relative to their shifts; and whether those of all of
+// the warp's rows are high enough that only a positive score can move one. A shift never falls.
 template <int WIDTH> struct Rows {
   float sum[WIDTH / 2], shift[2], total[2];
+  bool high;
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
     for (int i = 0; i < WIDTH / 2; i++) sum[i] = 0.f;
     shift[0] = shift[1] = UNSEEN;
     total[0] = total[1] = 0.f;
+    high = false;
+  }
+
+  __device__ __forceinline__ void moved() {
+    high = __all_sync(0xffffffffu, shift[0] >= -ROOM && shift[1] >= -ROOM);
   }
 };
 
-// scores = q k^T; the products are only started.
-template <typename S>
+// scores = q k^T for the first COUNT blocks of a tile; the products are only started.
+template <typename S, int COUNT>
 __device__ __forceinline__ void start_scores(Scores& score, uint64_t queries, uint64_t keys) {
-  wgmma_first<true, true>(score, queries, keys);
+  auto& part = reinterpret_cast<float (&)[16 * COUNT]>(score);
+  wgmma_first<true, true>(part, queries, keys);
 #pragma unroll
   for (int step = 1; step < S::STEPS; step++) {
     const int panel = step / 4, inner = step % 4 * static_cast<int>(DESCRIPTOR_STEP<true>);
-    wgmma<true, true>(score, queries + panel * (S::QUERY_PANEL >> 4) + inner, keys + panel * (KEY_PANEL >> 4) + inner);
+    wgmma<true, true>(part, queries + panel * (S::QUERY_PANEL >> 4) + inner, keys + panel * (KEY_PANEL >> 4) + inner);
   }
 }
 
-// sum += weights v for all keys of a tile; the products are only started.
-template <int WIDTH>
+// sum += weights v for the first COUNT blocks of a tile; the products are only started.
+template <int WIDTH, int COUNT>
 __device__ __forceinline__ void start_values(float (&sum)[WIDTH / 2], const Weights& weights, uint64_t values) {
 #pragma unroll
-  for (int step = 0; step < KEYS / 16; step++) {
+  for (int step = 0; step < COUNT * BLOCK / 16; step++) {
     wgmma<false>(sum, weights + 4 * step, values + step * DESCRIPTOR_STEP<false>);
   }
 }
 
 // What a lane's rows don't see becomes -inf; `seen` is how many keys of the tile each sees.
-__device__ __forceinline__ void mask(Scores& score, int seen0, int seen1) {
+template <int COUNT> __device__ __forceinline__ void mask(Scores& score, int seen0, int seen1) {
   const int column = 2 * (threadIdx.x & 3);
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const int seen = (half == 0 ? seen0 : seen1) - column;
 #pragma unroll
-    for (int n = 0; n < KEYS / 8; n++) {
+    for (int n = 0; n < COUNT * BLOCK / 8; n++) {
       if (8 * n >= seen) score[4 * n + 2 * half] = -INFINITY;
       if (8 * n + 1 >= seen) score[4 * n + 2 * half + 1] = -INFINITY;
     }
@@ -193,18 +203,37 @@ template <int FROM, int TO> __device__ __forceinline__ float most(const Scores& 
   return fmaxf(fmaxf(m[0], m[1]), fmaxf(m[2], m[3]));
 }
 
-// Whether a weight of the blocks from FROM on would be too large for its row's shift, anywhere in the warpgroup: whether
-// a shift would move. A barrier of the warpgroup.
-template <int FROM>
-__device__ __forceinline__ bool moves(const Scores& score, const float (&shift)[2], float scaleLog2, int group) {
-  const float largest = fmaxf(exponent(most<FROM, BLOCKS>(score, 0), scaleLog2, shift[0]),
-                              exponent(most<FROM, BLOCKS>(score, 1), scaleLog2, shift[1]));
+// The same if it is positive, otherwise anything that is not: floats as integers, of which the largest of three is one
+// instruction.
+template <int FROM, int TO> __device__ __forceinline__ float most_positive(const Scores& score, int half) {
+  int m[2];
+#pragma unroll
+  for (int n = 4 * FROM; n < 4 * TO; n++) {
+    const int a = __float_as_int(score[4 * n + 2 * half]), b = __float_as_int(score[4 * n + 2 * half + 1]);
+    m[n % 2] = n < 4 * FROM + 2 ? max(a, b) : __vimax3_s32(m[n % 2], a, b);
+  }
+  return __int_as_float(max(m[0], m[1]));
+}
+
+// Whether a weight of the blocks FROM to TO would be too large for its row's shift, anywhere in the warpgroup: whether a
+// shift would move. A barrier of the warpgroup.
+template <int FROM, int TO, int WIDTH>
+__device__ __forceinline__ bool moves(const Scores& score, const Rows<WIDTH>& rows, float scaleLog2, int group) {
+  float most0, most1;
+  if (rows.high) {
+    most0 = most_positive<FROM, TO>(score, 0);
+    most1 = most_positive<FROM, TO>(score, 1);
+  } else {
+    most0 = most<FROM, TO>(score, 0);
+    most1 = most<FROM, TO>(score, 1);
+  }
+  const float largest = fmaxf(exponent(most0, scaleLog2, rows.shift[0]), exponent(most1, scaleLog2, rows.shift[1]));
   return named_barrier_any(OWN + group, GROUP_THREADS, largest > ROOM);
 }
 
 // Moves the shifts for one block and scales what the rows have added up of values; `decay` scales what they have of
-// weights, together with the block's own.
-template <int AT, int WIDTH>
+// weights, together with the block's own. EMPTY: nothing was added up before.
+template <int AT, bool EMPTY, int WIDTH>
 __device__ __forceinline__ void move(const Scores& score, Rows<WIDTH>& rows, float (&decay)[2], float scaleLog2) {
   bool moved = false;
 #pragma unroll
@@ -215,7 +244,7 @@ __device__ __forceinline__ void move(const Scores& score, Rows<WIDTH>& rows, flo
     decay[half] = move_shift(rows.shift[half], largest, scaleLog2);
     moved |= decay[half] != 1.f;
   }
-  if (__any_sync(0xffffffffu, moved)) {
+  if (!EMPTY && __any_sync(0xffffffffu, moved)) {
 #pragma unroll
     for (int i = 0; i < WIDTH / 2; i++) rows.sum[i] = __fmul_rn(rows.sum[i], decay[i / 2 % 2]);
   }
@@ -240,21 +269,21 @@ __device__ __forceinline__ void weigh(Scores& score, Rows<WIDTH>& rows, const fl
   }
 }
 
-// All of a tile's blocks, between whose weights no shift moves; `decay` is that of the first.
-template <int WIDTH>
+// The first COUNT blocks of a tile, between whose weights no shift moves; `decay` is that of the first.
+template <int COUNT, int WIDTH>
 __device__ __forceinline__ void weigh_all(Scores& score, Rows<WIDTH>& rows, const float (&decay)[2], float scaleLog2) {
   const float none[2] = {1.f, 1.f};
   weigh<0>(score, rows, decay, scaleLog2);
-  weigh<1>(score, rows, none, scaleLog2);
-  weigh<2>(score, rows, none, scaleLog2);
-  weigh<3>(score, rows, none, scaleLog2);
+  if constexpr (COUNT > 1) weigh<1>(score, rows, none, scaleLog2);
+  if constexpr (COUNT > 2) weigh<2>(score, rows, none, scaleLog2);
+  if constexpr (COUNT > 3) weigh<3>(score, rows, none, scaleLog2);
 }
 
 // Weights to bf16. As scores lie they are a product's left operand.
-__device__ __forceinline__ void round_weights(Weights& weights, const Scores& score) {
+template <int COUNT> __device__ __forceinline__ void round_weights(Weights& weights, const Scores& score) {
 #pragma unroll
-  for (int i = 0; i < KEYS / 4; i++) weights[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
-  pin(weights);
+  for (int i = 0; i < 8 * COUNT; i++) weights[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
+  pin(reinterpret_cast<uint32_t (&)[8 * COUNT]>(weights));
 }
 
 // The block AT of a tile from scores to values, after whose shifts have moved.
@@ -278,18 +307,20 @@ __device__ __forceinline__ void take_block(Scores& score, Rows<WIDTH>& rows, con
 
 // A tile whose shifts move in the middle, block by block; those of the first block have moved. What is left of the
 // tile are keys that nobody sees: weights of 0, which change nothing.
-template <int WIDTH>
+template <int COUNT, int WIDTH>
 __device__ __forceinline__ void take_blocks(Scores& score, Rows<WIDTH>& rows, float (&decay)[2], uint64_t values,
                                             float scaleLog2) {
   take_block<0>(score, rows, decay, values, scaleLog2);
-  move<1>(score, rows, decay, scaleLog2);
+  move<1, false>(score, rows, decay, scaleLog2);
   take_block<1>(score, rows, decay, values, scaleLog2);
-  move<2>(score, rows, decay, scaleLog2);
-  take_block<2>(score, rows, decay, values, scaleLog2);
-  move<3>(score, rows, decay, scaleLog2);
-  take_block<3>(score, rows, decay, values, scaleLog2);
+  if constexpr (COUNT > 2) {
+    move<2, false>(score, rows, decay, scaleLog2);
+    take_block<2>(score, rows, decay, values, scaleLog2);
+    move<3, false>(score, rows, decay, scaleLog2);
+    take_block<3>(score, rows, decay, values, scaleLog2);
+  }
 #pragma unroll
-  for (int i = 0; i < GROUP_ROWS * KEYS / GROUP_THREADS; i++) score[i] = -INFINITY;
+  for (int i = 0; i < 16 * COUNT; i++) score[i] = -INFINITY;
   decay[0] = decay[1] = 1.f;
 }
 
@@ -307,7 +338,7 @@ __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place
     all = __fadd_rn(all, __shfl_xor_sync(0xffffffffu, all, 2));
     factor[half] = normalizer(all);
     const int row = firstRow + 8 * half + lane / 4;
-    if (row < job.queryLength && (lane & 3) == 0) {
+    if (row >= 0 && row < job.queryLength && (lane & 3) == 0) {
       lse[(job.queryStart + row) * heads + job.head] = log_sum_exp(rows.shift[half], all);
     }
   }
@@ -326,7 +357,7 @@ __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const int row = lane / 8 + 4 * i;
-    if (firstRow + row < job.queryLength) {
+    if (firstRow + row >= 0 && firstRow + row < job.queryLength) {
       const long long at = static_cast<long long>(job.queryStart + firstRow + row) * heads + job.head;
 #pragma unroll
       for (int panel = 0; panel < S::PANELS; panel++) {
@@ -337,11 +368,19 @@ __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place
   }
 }
 
-// A warpgroup that multiplies. OVERLAPPED: the next tile's scores and this one's values are under way while the softmax
-// works, and the warpgroups start their products in turns, so that one's softmax meets the other's products.
-template <typename S, bool OVERLAPPED>
+// How a warpgroup's softmax meets products.
+enum class Overlap {
+  NONE,    // a tile's scores, its softmax, its values: other warpgroups drift into the gaps
+  OTHERS,  // a tile's scores and the values of the tile before in one turn: others multiply during the softmax
+  OWN      // the same, and the values of the tile before are still under way during the softmax: that takes registers
+};
+
+// A warpgroup that multiplies. But for Overlap::NONE the warpgroups take turns: each has one for every tile of an item, its
+// own or not.
+template <typename S, Overlap OVERLAP>
 __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* lse, int items, int heads, int causal,
                                         float scaleLog2) {
+  constexpr bool TURNS = OVERLAP != Overlap::NONE;
   const uint32_t base = shared_address(shared);
   const Barriers<S> barriers{base + S::BARRIERS_AT};
   const int group = threadIdx.x / GROUP_THREADS - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
@@ -349,10 +388,10 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
   };
   const auto take_turn = [&] {
-    if constexpr (OVERLAPPED) named_barrier(TURN + group, 2 * GROUP_THREADS);
+    if constexpr (TURNS) named_barrier(TURN + group, 2 * GROUP_THREADS);
   };
   const auto pass_turn = [&] {
-    if constexpr (OVERLAPPED) {
+    if constexpr (TURNS) {
       named_barrier_arrive(TURN + (group + 1 == S::GROUPS ? 0 : group + 1), 2 * GROUP_THREADS);
     }
   };
@@ -368,7 +407,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   Scores score;
   Weights weights;
   Rows<S::WIDTH> rows;
-  if constexpr (OVERLAPPED) {
+  if constexpr (TURNS) {
     if (group == S::GROUPS - 1) pass_turn();  // the first warpgroup begins
   }
   for (Items order; order.item < items; order.next()) {
@@ -382,13 +421,19 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     const int mine = job.tiles(groupFirst, GROUP_ROWS, causal);
     const int unmasked = job.visible(warpFirst, causal);
 
+    // Keys of the last tile that a query of this warpgroup sees. Where they are half a tile or less, the others are not
+    // multiplied.
+    const int last = job.visible(min(groupFirst + GROUP_ROWS, job.queryLength) - 1, causal) - (mine - 1) * KEYS;
+    const int whole = mine > 0 && last <= KEYS / 2 ? mine - 1 : mine;
+
     // Values beyond the sequence belong to another one or to nobody: a weight of 0 times them must be 0.
-    const auto await_values = [&](int tile, const Ring<S::STAGES>& at) {
+    const auto await_values = [&](int tile, int needed, const Ring<S::STAGES>& at) {
       barrier_wait(barriers.value_full(at.stage), at.parity);
       const int left = job.keyLength - tile * KEYS;
-      if (left < KEYS) {
+      if (left < needed) {
         const uint32_t from = base + S::VALUES_AT + at.stage * S::KEY_BYTES;
-        for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < KEY_PANEL; i += GROUP_THREADS * 16) {
+        for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < needed * ROW_BYTES;
+             i += GROUP_THREADS * 16) {
 #pragma unroll
           for (int panel = 0; panel < S::PANELS; panel++) {
             store_shared(from + panel * KEY_PANEL + i, make_uint4(0, 0, 0, 0));
@@ -398,118 +443,120 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
         named_barrier(OWN + group, GROUP_THREADS);
       }
     };
-    // A tile's scores become weights where they lie; its values are at `at`, in case they are needed for that.
-    const auto soften = [&](int tile, const Ring<S::STAGES>& at) {
-      if ((tile + 1) * KEYS > unmasked) {
-        const int row = warpFirst + lane / 4, first = tile * KEYS;
-        mask(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
-      }
-      float decay[2] = {1.f, 1.f};
-      if (moves<0>(score, rows.shift, scaleLog2, group)) {
-        if constexpr (OVERLAPPED) {  // the sums of values may still be under way
-          wgmma_wait<0>();
-          pin(rows.sum);
-          pin(weights);
-        }
-        move<0>(score, rows, decay, scaleLog2);
-        if (moves<1>(score, rows.shift, scaleLog2, group)) {
-          await_values(tile, at);
-          take_blocks(score, rows, decay, values_at(at), scaleLog2);
-        }
-      }
-      weigh_all(score, rows, decay, scaleLog2);
-    };
-    const auto await_scores = [&] { barrier_wait(barriers.key_full(key.stage), key.parity); };
-    const auto scores_done = [&] {
-      pin(score);
-      release(barriers.key_empty(key.stage));
-      key.next();
-    };
     const auto values_done = [&] {
       pin(rows.sum);
       pin(weights);
       release(barriers.value_empty(value.stage));
       value.next();
     };
-
-    rows.clear();
-    if constexpr (!OVERLAPPED) {
-#pragma unroll 1
-      for (int tile = 0; tile < mine; tile++) {
-        await_scores();
-        wgmma_fence();
-        start_scores<S>(score, queries, keys_at(key));
-        wgmma_commit();
-        wgmma_wait<0>();
-        scores_done();
-        soften(tile, value);
-        round_weights(weights, score);
-        await_values(tile, value);
-        pin(rows.sum);
-        wgmma_fence();
-        start_values<S::WIDTH>(rows.sum, weights, values_at(value));
-        wgmma_commit();
-        wgmma_wait<0>();
-        values_done();
+    // The first COUNT blocks of a tile: scores become weights where they lie. Its values are at `at`, in case they are
+    // needed for that. In an item's FIRST tile shifts always move, and nothing is under way.
+    const auto soften = [&]<int COUNT, bool FIRST>(int tile, const Ring<S::STAGES>& at) {
+      if (tile * KEYS + COUNT * BLOCK > unmasked) {
+        const int row = warpFirst + lane / 4, first = tile * KEYS;
+        mask<COUNT>(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
       }
-    } else if (mine > 0) {
-      await_scores();
-      take_turn();
-      wgmma_fence();
-      start_scores<S>(score, queries, keys_at(key));
-      wgmma_commit();
-      pass_turn();
-      wgmma_wait<0>();
-      scores_done();
-      soften(0, value);
-      round_weights(weights, score);
-#pragma unroll 1
-      for (int tile = 1; tile < mine; tile++) {
-        await_scores();
-        barrier_wait(barriers.value_full(value.stage), value.parity);  // of a whole tile, as another one follows
-        take_turn();
-        pin(rows.sum);
-        wgmma_fence();
-        start_scores<S>(score, queries, keys_at(key));
-        wgmma_commit();
-        start_values<S::WIDTH>(rows.sum, weights, values_at(value));
-        wgmma_commit();
-        pass_turn();
-        wgmma_wait<1>();
-        scores_done();
-        Ring<S::STAGES> at = value;
-        at.next();
-        soften(tile, at);
-        wgmma_wait<0>();
-        values_done();
-        round_weights(weights, score);
+      float decay[2] = {1.f, 1.f};
+      if (FIRST || moves<0, COUNT>(score, rows, scaleLog2, group)) {
+        if constexpr (OVERLAP == Overlap::OWN && !FIRST) {  // the sums of values may still be under way
+          wgmma_wait<0>();
+          pin(rows.sum);
+          pin(weights);
+        }
+        move<0, FIRST>(score, rows, decay, scaleLog2);
+        if constexpr (COUNT > 1) {
+          if (moves<1, COUNT>(score, rows, scaleLog2, group)) {
+            await_values(tile, COUNT * BLOCK, at);
+            take_blocks<COUNT>(score, rows, decay, values_at(at), scaleLog2);
+          }
+        }
+        rows.moved();
       }
-      await_values(mine - 1, value);
+      weigh_all<COUNT>(score, rows, decay, scaleLog2);
+    };
+    // A tile's scores become its weights, and the values of the tile before are added if it FOLLOWS one. The next
+    // warpgroup has its turn when this one's products are done, or if its own softmax meets them, when they are started.
+    const auto advance = [&]<int COUNT, bool FOLLOWS>(int tile) {
+      constexpr bool follows = TURNS && FOLLOWS;
+      barrier_wait(barriers.key_full(key.stage), key.parity);
+      if constexpr (follows) barrier_wait(barriers.value_full(value.stage), value.parity);
       take_turn();
       pin(rows.sum);
       wgmma_fence();
-      start_values<S::WIDTH>(rows.sum, weights, values_at(value));
+      start_scores<S, COUNT>(score, queries, keys_at(key));
       wgmma_commit();
-      pass_turn();
+      if constexpr (follows) start_values<S::WIDTH, BLOCKS>(rows.sum, weights, values_at(value));
+      wgmma_commit();
+      if constexpr (OVERLAP == Overlap::OWN) pass_turn();
+      wgmma_wait<OVERLAP == Overlap::OWN ? 1 : 0>();
+      if constexpr (OVERLAP != Overlap::OWN) pass_turn();
+      pin(reinterpret_cast<float (&)[16 * COUNT]>(score));
+      release(barriers.key_empty(key.stage));
+      key.next();
+      if constexpr (OVERLAP == Overlap::OWN) {
+        Ring<S::STAGES> at = value;
+        if constexpr (follows) at.next();
+        soften.template operator()<COUNT, !FOLLOWS>(tile, at);
+        wgmma_wait<0>();
+        if constexpr (follows) values_done();
+      } else {
+        if constexpr (follows) values_done();
+        soften.template operator()<COUNT, !FOLLOWS>(tile, value);
+      }
+      round_weights<COUNT>(weights, score);
+    };
+    // The values of the first COUNT blocks of a tile, when nothing else of this warpgroup is under way. An item's last
+    // values wait for no turn: the others are at their softmax for most of the time.
+    const auto add_values = [&]<int COUNT>(int tile) {
+      await_values(tile, COUNT * BLOCK, value);
+      pin(rows.sum);
+      wgmma_fence();
+      start_values<S::WIDTH, COUNT>(rows.sum, weights, values_at(value));
+      wgmma_commit();
       wgmma_wait<0>();
       values_done();
+    };
+    // The last tile, of which only COUNT blocks are multiplied.
+    const auto finish = [&]<int COUNT>() {
+      if (mine == 1) {
+        advance.template operator()<COUNT, false>(0);
+      } else {
+        advance.template operator()<COUNT, true>(mine - 1);
+      }
+      add_values.template operator()<COUNT>(mine - 1);
+    };
+
+    rows.clear();
+    if (whole > 0) {
+      advance.template operator()<BLOCKS, false>(0);
+      if constexpr (!TURNS) add_values.template operator()<BLOCKS>(0);
+    }
+#pragma unroll 1
+    for (int tile = 1; tile < whole; tile++) {
+      advance.template operator()<BLOCKS, true>(tile);
+      if constexpr (!TURNS) add_values.template operator()<BLOCKS>(tile);
+    }
+    if (whole == mine) {
+      if constexpr (TURNS) {
+        if (mine > 0) add_values.template operator()<BLOCKS>(mine - 1);
+      }
+    } else if (last > BLOCK) {
+      finish.template operator()<2>();
+    } else {
+      finish.template operator()<1>();
     }
     // Tiles that only other warpgroups look at. None is given away before all warps have seen it come: a warp that is
     // late would take a later tile for it.
     for (int tile = mine; tile < all; tile++) {
       take_turn();
       pass_turn();
-      await_scores();
+      barrier_wait(barriers.key_full(key.stage), key.parity);
       barrier_wait(barriers.value_full(value.stage), value.parity);
       named_barrier(OWN + group, GROUP_THREADS);
       release(barriers.key_empty(key.stage));
       release(barriers.value_empty(value.stage));
       key.next();
       value.next();
-    }
-    if (mine == 0) {  // a turn for each tile's scores, and one more for the last one's values
-      take_turn();
-      pass_turn();
     }
     // All warps of the group have their scores, after the last tile's vote.
     store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads);
@@ -521,7 +568,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   if (group == 0) take_turn();  // the last warpgroup has passed one on to it
 }
 
-template <typename S, bool OVERLAPPED, typename Range>
+template <typename S, Overlap OVERLAP, typename Range>
 __device__ __forceinline__ void forward(const TensorMap& q, const Range& range, bf16* o, float* lse, const int* tiles,
                                         int items, int heads, int kvHeads, int causal, float scaleLog2) {
   extern __shared__ __align__(1024) unsigned char shared[];
@@ -540,40 +587,40 @@ __device__ __forceinline__ void forward(const TensorMap& q, const Range& range, 
     if (threadIdx.x == 0) produce<S>(q, range, shared, tiles, items, heads, kvHeads, causal);
   } else {
     registers_up<S::CONSUMER_REGISTERS>();
-    consume<S, OVERLAPPED>(shared, o, lse, items, heads, causal, scaleLog2);
+    consume<S, OVERLAP>(shared, o, lse, items, heads, causal, scaleLog2);
   }
 }
 
 //                     width groups stages
-using Narrow = Shape<64, 2, 4>;
+using Narrow = Shape<64, 3, 4>;
 using Wide = Shape<128, 2, 2>;
 
 }  // namespace
 }  // namespace saccade
 
-#define HOPPER_FORWARD(NAME, SHAPE, OVERLAPPED)                                                                       \
+#define HOPPER_FORWARD(NAME, SHAPE, OVERLAP)                                                                       \
   extern "C" __global__ void __launch_bounds__(saccade::SHAPE::THREADS, 1)                                            \
       NAME(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap k,                \
            const __grid_constant__ saccade::TensorMap v, saccade::bf16* o, float* lse, const int* tiles, int items,   \
            int heads, int kvHeads, int causal, float scaleLog2) {                                                     \
-    saccade::forward<saccade::SHAPE, OVERLAPPED>(q, saccade::OneRange(k, v), o, lse, tiles, items, heads, kvHeads,    \
-                                                 causal, scaleLog2);                                                  \
+    saccade::forward<saccade::SHAPE, saccade::Overlap::OVERLAP>(q, saccade::OneRange(k, v), o, lse, tiles, items,     \
+                                                                heads, kvHeads, causal, scaleLog2);                   \
   }
 
 // The keys of a sequence are a prefix and its own.
-#define HOPPER_PREFIXED_FORWARD(NAME, SHAPE, OVERLAPPED)                                                              \
+#define HOPPER_PREFIXED_FORWARD(NAME, SHAPE, OVERLAP)                                                                 \
   extern "C" __global__ void __launch_bounds__(saccade::SHAPE::THREADS, 1)                                            \
       NAME(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap k,                \
            const __grid_constant__ saccade::TensorMap v, const __grid_constant__ saccade::TensorMap seamKeys,         \
            const __grid_constant__ saccade::TensorMap seamValues, saccade::bf16* o, float* lse, const int* tiles,     \
            int items, int heads, int kvHeads, int causal, float scaleLog2) {                                          \
-    saccade::forward<saccade::SHAPE, OVERLAPPED>(q, saccade::TwoRanges(k, v, seamKeys, seamValues), o, lse, tiles,    \
-                                                 items, heads, kvHeads, causal, scaleLog2);                           \
+    saccade::forward<saccade::SHAPE, saccade::Overlap::OVERLAP>(                                                      \
+        q, saccade::TwoRanges(k, v, seamKeys, seamValues), o, lse, tiles, items, heads, kvHeads, causal, scaleLog2);  \
   }
 
-HOPPER_FORWARD(forward_64_simple, Narrow, false)
-HOPPER_FORWARD(forward_128_simple, Wide, false)
-HOPPER_FORWARD(forward_64_overlapped, Narrow, true)
-HOPPER_FORWARD(forward_128_overlapped, Wide, true)
-HOPPER_PREFIXED_FORWARD(prefixed_forward_64, Narrow, true)
-HOPPER_PREFIXED_FORWARD(prefixed_forward_128, Wide, true)
+HOPPER_FORWARD(forward_64_simple, Narrow, NONE)
+HOPPER_FORWARD(forward_128_simple, Wide, NONE)
+HOPPER_FORWARD(forward_64_overlapped, Narrow, OTHERS)
+HOPPER_FORWARD(forward_128_overlapped, Wide, OWN)
+HOPPER_PREFIXED_FORWARD(prefixed_forward_64, Narrow, OTHERS)
+HOPPER_PREFIXED_FORWARD(prefixed_forward_128, Wide, OWN)

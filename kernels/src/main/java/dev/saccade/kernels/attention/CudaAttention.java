@@ -168,7 +168,8 @@ final class CudaAttention implements Attention {
         if (hopper != null && type == DType.BF16) {
             HopperForward kernel = hopper.choose(shape, sequences);
             if (kernel != null) {
-                TileList tiles = tiles(shape, sequences, TileList.Side.ROWS, kernel.rows(), 1);
+                int tile = kernel.rows(shape.headDim());
+                TileList tiles = tiles(shape, sequences, TileList.Side.LAST_ROWS, tile, 1);
                 float scaleLog2 = scaleLog2(shape);
                 hopper.launch(kernel, shape, sequences, q, k, v, o, lse, tiles, scaleLog2);
                 return;

@@ -104,7 +104,7 @@ final class HopperAttention {
     }
 
     /// @param q begins, as k, v and o do, on 16 bytes
-    /// @param tiles of `kernel.rows` queries each, not packed
+    /// @param tiles of `kernel.rows` queries each, not packed, cut from a sequence's end
     void launch(
             HopperForward kernel,
             Shape shape,
@@ -158,7 +158,12 @@ final class HopperAttention {
     private void encode(
             HopperForward kernel, Shape shape, int queryRows, int keyRows, Span q, Span k, Span v) {
         int keyWidth = shape.kvHeads() * shape.headDim();
-        encode(queries, q, queryRows, shape.heads() * shape.headDim(), kernel.rows());
+        encode(
+                queries,
+                q,
+                queryRows,
+                shape.heads() * shape.headDim(),
+                kernel.rows(shape.headDim()));
         encode(keys, k, Math.max(1, keyRows), keyWidth, kernel.keys());
         encode(values, v, Math.max(1, keyRows), keyWidth, kernel.keys());
     }
@@ -184,7 +189,7 @@ final class HopperAttention {
                         Math.min(items, cuda.properties().multiprocessors()),
                         1,
                         1,
-                        kernel.threads(),
+                        kernel.threads(shape.headDim()),
                         kernel.sharedBytes(shape.headDim()));
     }
 

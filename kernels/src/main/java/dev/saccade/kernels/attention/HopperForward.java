@@ -11,12 +11,9 @@ enum HopperForward {
     /// One tile of keys after the other: its scores, its softmax, its values.
     SIMPLE("simple"),
 
-    /// The next tile's scores and this one's values while the softmax works, and warpgroups that
-    /// start their products in turns: one's softmax meets the other's products.
+    /// Warpgroups that start their products in turns: one's softmax meets the others' products, and
+    /// with two of them also its own of the tile before.
     OVERLAPPED("overlapped");
-
-    /// Warpgroups of a block that multiply.
-    private static final int GROUPS = 2;
 
     /// Queries of a warpgroup.
     private static final int GROUP_ROWS = 64;
@@ -63,9 +60,14 @@ enum HopperForward {
         return "forward_" + headDim + "_" + suffix;
     }
 
+    /// Warpgroups of a block that multiply: as many as have registers for their sums.
+    private static int groups(int headDim) {
+        return headDim == 64 ? 3 : 2;
+    }
+
     /// Queries of an item.
-    int rows() {
-        return GROUP_ROWS * GROUPS;
+    int rows(int headDim) {
+        return GROUP_ROWS * groups(headDim);
     }
 
     /// Keys of a tile.
@@ -74,8 +76,8 @@ enum HopperForward {
     }
 
     /// Threads of a block: one warpgroup loads.
-    int threads() {
-        return GROUP_THREADS * (GROUPS + 1);
+    int threads(int headDim) {
+        return GROUP_THREADS * (groups(headDim) + 1);
     }
 
     /// Dynamic shared memory of a block: two items' queries, a ring of keys and one of values, what
@@ -83,7 +85,7 @@ enum HopperForward {
     int sharedBytes(int headDim) {
         int stages = headDim == 64 ? 4 : 2;
         int row = headDim * BYTES;
-        return 2 * rows() * row
+        return 2 * rows(headDim) * row
                 + 2 * stages * KEYS * row
                 + 2 * 6 * Integer.BYTES
                 + (4 + 4 * stages) * Long.BYTES;

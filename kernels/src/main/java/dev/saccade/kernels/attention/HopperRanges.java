@@ -35,7 +35,8 @@ final class HopperRanges {
             Span o,
             Span lse,
             float scaleLog2) {
-        PrefixedTiles tiles = tiles(shape, sequences, HopperForward.OVERLAPPED.rows());
+        PrefixedTiles tiles =
+                tiles(shape, sequences, HopperForward.OVERLAPPED.rows(shape.headDim()));
         try (Seams seams = new Seams(device, embedding, shape, tiles, k, v)) {
             hopper.launch(shape, sequences, q, k, v, o, lse, tiles, seams, scaleLog2);
         }

@@ -16,9 +16,15 @@ import java.util.Arrays;
 record TileList(Key key, int count, DeviceBuffer buffer) {
     private static final int INTS = 5;
 
-    /// What tiles are cut from: packed rows (queries and each query's heads of a group) or keys.
+    /// What tiles are cut from, and how.
     enum Side {
+        /// Packed rows: queries and each query's heads of a group.
         ROWS,
+
+        /// Rows from the last one on, so that it is the first tile that may hold fewer, and begin
+        /// before its sequence: when causal, the tile with the least work.
+        LAST_ROWS,
+
         KEYS
     }
 
@@ -54,7 +60,8 @@ record TileList(Key key, int count, DeviceBuffer buffer) {
         int next = 0;
         for (int s = 0; s < sequences.count(); s++) {
             int extent = extent(key, s);
-            for (int first = 0; first < extent; first += key.tile) {
+            int rest = key.side == Side.LAST_ROWS ? Math.floorMod(-extent, key.tile) : 0;
+            for (int first = -rest; first < extent; first += key.tile) {
                 int at = next * INTS;
                 tiles[at] = sequences.queryStart()[s];
                 tiles[at + 1] = sequences.queryLength()[s];
@@ -74,9 +81,9 @@ record TileList(Key key, int count, DeviceBuffer buffer) {
     }
 
     private static int extent(Key key, int s) {
-        return key.side == Side.ROWS
-                ? Math.multiplyExact(key.sequences.queryLength()[s], key.group)
-                : key.sequences.keyLength()[s];
+        return key.side == Side.KEYS
+                ? key.sequences.keyLength()[s]
+                : Math.multiplyExact(key.sequences.queryLength()[s], key.group);
     }
 
     /// Keys that a tile of rows walks over, or rows that a tile of keys does.

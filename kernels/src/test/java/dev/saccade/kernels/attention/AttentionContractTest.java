@@ -816,6 +816,52 @@ class AttentionContractTest {
         assertHopperAgrees(kernel, Inputs.random(Target.CUDA_BF16, shape, sequences, 81 + headDim));
     }
 
+    /// Last tiles of any number of keys, of which Hopper's kernels multiply 32, 64 or 128, behind
+    /// no whole tile, one and eight.
+    @ParameterizedTest
+    @MethodSource("hopperKernels")
+    void hopperAndPortableKernelsAgreeOnLastTilesOfAnyLength(
+            HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
+        int[] rests = {1, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 95, 96, 97, 127, 128};
+        int[] lengths = new int[2 * rests.length + 3];
+        for (int i = 0; i < rests.length; i++) {
+            lengths[2 * i] = rests[i];
+            lengths[2 * i + 1] = 128 + rests[i];
+        }
+        System.arraycopy(new int[] {1025, 1057, 1088}, 0, lengths, 2 * rests.length, 3);
+        assertHopperAgrees(
+                kernel,
+                Inputs.random(
+                        Target.CUDA_BF16,
+                        shape(heads, kvHeads, headDim, causal),
+                        packed(lengths),
+                        161 + headDim));
+    }
+
+    /// Scores that are all far below 0 or come from there, so that shifts are negative.
+    @ParameterizedTest
+    @MethodSource("hopperKernels")
+    void hopperAndPortableKernelsAgreeWhereScoresAreNegative(
+            HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
+        Shape shape = shape(heads, kvHeads, headDim, causal);
+        for (float low : new float[] {0.5f, 2f, 8f}) {
+            Inputs in =
+                    Inputs.random(
+                            Target.CUDA_BF16,
+                            shape,
+                            packed(600, 333, 64, 161, 184, 1025),
+                            171 + headDim);
+            for (int i = 0; i < in.q.length; i++) {
+                in.q[i] = Buffers.rounded(DType.BF16, Math.abs(in.q[i]));
+            }
+            for (int i = 0; i < in.k.length; i++) {
+                float rise = 0.01f * (i / in.keyWidth() % 300);
+                in.k[i] = Buffers.rounded(DType.BF16, 0.3f * in.k[i] + rise - low);
+            }
+            assertHopperAgrees(kernel, in);
+        }
+    }
+
     /// Scores that rise along the keys, and of a few keys at random places steeply: shifts then
     /// move between any two blocks of a tile, in some rows or in all.
     @ParameterizedTest
@@ -825,7 +871,11 @@ class AttentionContractTest {
         Shape shape = shape(heads, kvHeads, headDim, causal);
         for (float rise : new float[] {0.002f, 0.01f, 0.05f}) {
             Inputs in =
-                    Inputs.random(Target.CUDA_BF16, shape, packed(600, 333, 64, 160), 91 + headDim);
+                    Inputs.random(
+                            Target.CUDA_BF16,
+                            shape,
+                            packed(600, 333, 64, 160, 161, 184, 1025),
+                            91 + headDim);
             for (int i = 0; i < in.q.length; i++) {
                 in.q[i] = Buffers.rounded(DType.BF16, Math.abs(in.q[i]));
             }
