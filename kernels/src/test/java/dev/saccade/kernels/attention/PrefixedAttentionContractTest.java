@@ -264,7 +264,7 @@ class PrefixedAttentionContractTest {
                                 Arguments.of(target, Layout.GROUPS, 2, 1, 60, true),
                                 Arguments.of(target, Layout.LENGTHS, 2, 1, 64, true),
                                 Arguments.of(target, Layout.LENGTHS, 1, 1, 128, true),
-                                Arguments.of(target, Layout.LENGTHS, 2, 1, 128, false),
+                                Arguments.of(target, Layout.LENGTHS, 1, 1, 128, false),
                                 Arguments.of(target, Layout.LONG, 1, 1, 64, true),
                                 Arguments.of(target, Layout.LONG, 2, 1, 128, true),
                                 Arguments.of(target, Layout.RANGES, 2, 1, 64, true),
