@@ -412,11 +412,19 @@ final class CudaAttention implements Attention {
     }
 
     /// Whether a call with prefixes is one for [#forward(Shape, Prefixed, Span, Span, Span, Span,
-    /// Span)] and for its way back: a function of shape and type alone, as the gradients of a
-    /// prefix's keys are rounded there as nowhere else.
+    /// Span)]: a function of shape and type alone.
     boolean walksRanges(Shape shape, DType type) {
         int filled = Math.ceilDiv(shape.headDim(), CHUNK) * CHUNK; // as Padded does
         return hopperRanges != null && type == DType.BF16 && HopperForward.supports(filled);
+    }
+
+    /// Whether the way back of such a call is one for [#backward(Shape, Prefixed, Span, Span, Span,
+    /// Span, Span, Span, Span, Span, Span)]: where dq is added up by blocks of keys, those may not
+    /// depend on other sequences.
+    boolean walksRangesBack(Shape shape, DType type, Prefixed sequences) {
+        int filled = Math.ceilDiv(shape.headDim(), CHUNK) * CHUNK;
+        return walksRanges(shape, type)
+                && (!OrderedBackward.supports(filled) || KeyBlocks.areWhole(sequences));
     }
 
     /// As [PrefixedAttention#forward].

@@ -8,6 +8,7 @@ import dev.saccade.kernels.attention.PrefixedTiles.Range;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -141,13 +142,9 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
             }
             List<Range> all = PrefixedTiles.ranges(key.sequences);
             int keyRows = all.stream().mapToInt(Range::length).sum();
-            List<List<Block>> families = new ArrayList<>();
-            for (List<Range> family : families(all)) {
-                List<Block> blocks = new ArrayList<>();
-                family.forEach(range -> cut(range, blocks));
-                families.add(blocks);
-            }
-            int[] items = inOrder(families);
+            List<Chain> chains = new ArrayList<>();
+            families(all).forEach(family -> addChains(family, chains));
+            int[] items = inOrder(chains);
             return new Numbers(items, ranges.build().toArray(), tiles(), keyRows);
         }
 
@@ -174,6 +171,25 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
                 root = family[root];
             }
             return root;
+        }
+
+        /// For each key-value head of a family, keys of prefixes and keys of one sequence alone.
+        private void addChains(List<Range> family, List<Chain> chains) {
+            List<Block> shared = new ArrayList<>();
+            List<Block> alone = new ArrayList<>();
+            family.stream().filter(this::isPrefix).forEach(range -> cut(range, shared));
+            family.stream().filter(range -> !isPrefix(range)).forEach(range -> cut(range, alone));
+            int most = alone.stream().mapToInt(Block::tiles).max().orElse(0);
+            int mostShared = Math.max(most, shared.stream().mapToInt(Block::tiles).max().orElse(0));
+            for (int head = 0; head < key.kvHeads; head++) {
+                chains.add(new Chain(shared, true, head, mostShared));
+                chains.add(new Chain(alone, false, head, most));
+            }
+        }
+
+        private boolean isPrefix(Range range) {
+            return range.walks().stream()
+                    .anyMatch(w -> w.place() < key.sequences.prefixLength()[w.sequence()]);
         }
 
         private void cut(Range range, List<Block> blocks) {
@@ -204,25 +220,27 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
             }
         }
 
-        /// One head of a family.
-        private record Chain(List<Block> blocks, int head, long tiles) {}
+        /// Blocks of one head that follow each other.
+        ///
+        /// @param most tiles that go past one of them, or one of those that wait for them
+        private record Chain(List<Block> blocks, boolean isShared, int head, int most) {}
 
-        private int[] inOrder(List<List<Block>> families) {
+        private int[] inOrder(List<Chain> chains) {
             int members = key.heads / key.kvHeads;
-            List<Chain> chains = new ArrayList<>();
-            for (List<Block> blocks : families) {
-                long tiles = members * blocks.stream().mapToLong(Block::tiles).sum();
-                for (int head = 0; head < key.kvHeads && !blocks.isEmpty(); head++) {
-                    chains.add(new Chain(blocks, head, tiles));
-                }
-            }
-            chains.sort((a, b) -> Long.compare(b.tiles, a.tiles));
+            chains.removeIf(chain -> chain.blocks.isEmpty());
+            chains.sort(Comparator.comparingInt(Chain::most).reversed());
             IntStream.Builder items = IntStream.builder();
             for (int from = 0; from < chains.size(); ) {
-                Chain first = chains.get(from);
-                double tiles = Math.max(1, (double) first.tiles / first.blocks.size());
-                int together = (int) Math.ceil(key.multiprocessors * LAG / tiles);
-                List<Chain> group = chains.subList(from, Math.min(chains.size(), from + together));
+                List<Block> first = chains.get(from).blocks;
+                double tiles = members * first.stream().mapToInt(Block::tiles).average().orElse(0);
+                int together = (int) Math.ceil(key.multiprocessors * LAG / Math.max(1, tiles));
+                int to = from + 1;
+                // Own keys never beside those of their prefix, which come before them.
+                while (to < Math.min(chains.size(), from + together)
+                        && chains.get(to).isShared == chains.get(from).isShared) {
+                    to++;
+                }
+                List<Chain> group = chains.subList(from, to);
                 int most = group.stream().mapToInt(chain -> chain.blocks.size()).max().orElse(0);
                 for (int i = 0; i < most; i++) {
                     for (Chain chain : group) {
@@ -249,6 +267,24 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
             }
             return tiles.build().toArray();
         }
+    }
+
+    /// Whether a sequence's dq is added up of the same blocks whatever the other sequences are: no
+    /// own keys and no prefix end within those of others.
+    static boolean areWhole(Prefixed sequences) {
+        Sequences own = sequences.own();
+        int[] cuts = PrefixedTiles.cuts(sequences);
+        for (int s = 0; s < own.count(); s++) {
+            if (isCut(cuts, own.keyStart()[s], own.keyLength()[s])
+                    || isCut(cuts, sequences.prefixStart()[s], sequences.prefixLength()[s])) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private static boolean isCut(int[] cuts, int start, int length) {
+        return length > 0 && cuts[Arrays.binarySearch(cuts, start) + 1] != start + length;
     }
 
     /// Sequences without prefixes.

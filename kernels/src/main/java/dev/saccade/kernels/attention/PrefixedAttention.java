@@ -150,7 +150,7 @@ public final class PrefixedAttention {
             Span dk,
             Span dv) {
         CudaAttention kernels = kernels(shape, sequences, q);
-        if (kernels != null) {
+        if (kernels != null && kernels.walksRangesBack(shape, q.dtype(), sequences)) {
             kernels.backward(shape, sequences, q, k, v, o, lse, dO, dq, dk, dv);
             return;
         }

@@ -200,13 +200,7 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
     /// whose own keys it has, then the others in their order.
     static List<Range> ranges(Prefixed sequences) {
         Sequences own = sequences.own();
-        int[] cuts =
-                IntStream.concat(
-                                ends(own.keyStart(), own.keyLength()),
-                                ends(sequences.prefixStart(), sequences.prefixLength()))
-                        .sorted()
-                        .distinct()
-                        .toArray();
+        int[] cuts = cuts(sequences);
         List<Range> ranges = new ArrayList<>();
         for (int i = 0; i + 1 < cuts.length; i++) {
             ranges.add(new Range(cuts[i], cuts[i + 1] - cuts[i], new ArrayList<>()));
@@ -221,6 +215,17 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
         }
         ranges.removeIf(range -> range.walks.isEmpty());
         return ranges;
+    }
+
+    /// The rows at which a sequence's own keys or its prefix begin or end.
+    static int[] cuts(Prefixed sequences) {
+        Sequences own = sequences.own();
+        return IntStream.concat(
+                        ends(own.keyStart(), own.keyLength()),
+                        ends(sequences.prefixStart(), sequences.prefixLength()))
+                .sorted()
+                .distinct()
+                .toArray();
     }
 
     private static IntStream ends(int[] start, int[] length) {

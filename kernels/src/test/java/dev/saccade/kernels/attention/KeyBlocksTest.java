@@ -82,6 +82,38 @@ class KeyBlocksTest {
         assertThat(numbers.tiles()).containsExactly(-1, 0, 5);
     }
 
+    @Test
+    void keysOfPrefixesComeFirst() {
+        // An answer that lies before its prompt in memory, and a longer sequence with neither.
+        Prefixed sequences =
+                new Prefixed(
+                        new Sequences(
+                                new int[] {0, 64, 128}, new int[] {64, 64, 320},
+                                new int[] {0, 64, 128}, new int[] {64, 64, 320}),
+                        new int[] {64, 0, 0},
+                        new int[] {64, 0, 0});
+        Numbers numbers = numbers(sequences, 1, 1, true, 1);
+        int[] rows = new int[numbers.itemCount()];
+        Arrays.setAll(rows, item -> numbers.items()[5 * item]);
+        assertThat(rows).containsExactly(128, 256, 384, 64, 0);
+        assertThat(KeyBlocks.areWhole(sequences)).isTrue();
+    }
+
+    @Test
+    void aPrefixMayCutAPrompt() {
+        Sequences own =
+                new Sequences(
+                        new int[] {0, 64},
+                        new int[] {64, 64},
+                        new int[] {0, 64},
+                        new int[] {64, 64});
+        int[] none = new int[2];
+        assertThat(KeyBlocks.areWhole(new Prefixed(own, none, new int[] {0, 64}))).isTrue();
+        assertThat(KeyBlocks.areWhole(new Prefixed(own, none, new int[] {0, 63}))).isFalse();
+        assertThat(KeyBlocks.areWhole(new Prefixed(own, new int[] {0, 1}, new int[] {0, 63})))
+                .isFalse();
+    }
+
     /// Blocks that wait for one that nobody has taken would wait for ever.
     @ParameterizedTest
     @ValueSource(ints = {1, 4, 132})
