@@ -80,7 +80,7 @@ template <typename S> struct Barriers {
   __device__ __forceinline__ void init() const {
     for (int slot = 0; slot < 2; slot++) {
       barrier_init(query_full(slot), 1);
-      barrier_init(query_empty(slot), S::GROUPS * 4);  // each warp takes its results out on its own
+      barrier_init(query_empty(slot), S::GROUPS * GROUP_THREADS);  // each takes its results out on its own
     }
     for (int stage = 0; stage < S::STAGES; stage++) {
       barrier_init(key_full(stage), 1);
@@ -561,8 +561,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     // All warps of the group have their scores, after the last tile's vote.
     store<S>(rows, place + warp * (16 * ROW_BYTES), job, warpFirst, o, lse, heads);
     asynchronous_fence();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.query_empty(slot.stage));
+    barrier_arrive(barriers.query_empty(slot.stage));
     slot.next();
   }
   if (group == 0) take_turn();  // the last warpgroup has passed one on to it

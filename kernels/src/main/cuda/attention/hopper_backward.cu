@@ -17,7 +17,7 @@
 //
 // Keys of a prefix are seen by the queries of several sequences. The kernels named `prefixed` walk over all of those in one
 // chain, sequence after sequence (Job, walk_at); their queries' keys lie in two ranges (ranges.cuh).
-#include "hopper.cuh"
+#include "gradients.cuh"
 #include "pipeline.cuh"
 #include "ranges.cuh"
 #include "softmax.cuh"
@@ -25,32 +25,11 @@
 namespace saccade {
 namespace {
 
-constexpr int GROUP_ROWS = 64;  // of what stays, for a warpgroup
-constexpr int GROUP_THREADS = 128;
-constexpr int GROUPS = 2;
 constexpr int ROWS = GROUP_ROWS * GROUPS;
-constexpr int TILE = 64;        // rows that stream past together
-constexpr int REST = 16;        // and as many as are multiplied of a sequence's last tile, where that holds no more
-constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle; wider rows are several panels
 constexpr int STAYING_PANEL = ROWS * ROW_BYTES;
-constexpr int TILE_PANEL = TILE * ROW_BYTES;
-constexpr int STATISTICS = 2;  // of a query and head: lse log2(e), and dO.o
-// TMA fetches floats from a multiple of 16 bytes on, but a sequence begins at any row: there are copies of the
-// statistics, and copy c has row r at place r + c.
-constexpr int COPIES = 4;
-constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
-
-// What ptxas gives each thread at the start is shared out again: to the thread that loads, and to those that multiply.
-constexpr int PRODUCER_REGISTERS = 24;
-constexpr int CONSUMER_REGISTERS = 240;
 
 // Named barriers: each warpgroup's own.
 constexpr int OWN = 1;
-
-// 64 x COLUMNS numbers of a warpgroup, element i as wgmma leaves it, and rounded: left operands of the steps of 16 that
-// follow.
-template <int COLUMNS> using Scores = float[GROUP_ROWS * COLUMNS / GROUP_THREADS];
-template <int COLUMNS> using Operand = uint32_t[GROUP_ROWS * COLUMNS / GROUP_THREADS / 2];
 
 // The sequence of an item, the first of its rows that stay, and the head that those belong to. Of keys that stay, those
 // before `end` are the item's.
@@ -147,7 +126,7 @@ template <typename S> struct Barriers {
   __device__ __forceinline__ void init() const {
     for (int slot = 0; slot < 2; slot++) {
       barrier_init(staying_full(slot), 1);
-      barrier_init(staying_empty(slot), GROUPS * 4);  // each warp takes its results out on its own
+      barrier_init(staying_empty(slot), GROUPS * GROUP_THREADS);  // each takes its results out on its own
     }
     for (int stage = 0; stage < S::STAGES; stage++) {
       barrier_init(full(stage), 1);
@@ -300,66 +279,6 @@ template <typename S> struct Held {
   }
 };
 
-// sum += what is rounded in `left` times the first rows of a tile; the products are only started.
-template <int N, int M>
-__device__ __forceinline__ void start_sum(float (&sum)[M], const uint32_t (&left)[N], uint64_t tile) {
-#pragma unroll
-  for (int step = 0; step < N / 4; step++) wgmma<false>(sum, left + 4 * step, tile + step * DESCRIPTOR_STEP<false>);
-}
-
-// As scores lie they are a product's left operand.
-template <int N> __device__ __forceinline__ void round_operand(uint32_t (&operand)[N], const float (&score)[2 * N]) {
-#pragma unroll
-  for (int i = 0; i < N; i++) operand[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
-  pin(operand);
-}
-
-__device__ __forceinline__ float slope_of(float weight, float product, float constant) {
-  return __fmul_rn(weight, __fsub_rn(product, constant));
-}
-
-// The rows of a tile's first COLUMNS from `left` on belong to another sequence or to nobody: they become 0, whatever they
-// were multiplied with. Called by all threads of a warpgroup.
-template <typename S, int COLUMNS> __device__ __forceinline__ void clear_rows(uint32_t stage, int left) {
-  for (int i = left * ROW_BYTES + threadIdx.x % GROUP_THREADS * 16; i < COLUMNS * ROW_BYTES; i += GROUP_THREADS * 16) {
-#pragma unroll
-    for (int panel = 0; panel < 2 * S::PANELS; panel++) {
-      store_shared(stage + panel * TILE_PANEL + i, make_uint4(0, 0, 0, 0));
-    }
-  }
-}
-
-// Rounds a warp's 16 rows of a sum, times a factor, through the rows' place, which nobody reads any more, to where they
-// belong; `rows` of them exist.
-template <typename S>
-__device__ __forceinline__ void store_sum(const float (&sum)[S::WIDTH / 2], float factor, uint32_t place, bf16* to,
-                                          long long stride, int rows) {
-  const int lane = threadIdx.x % 32;
-  const auto chunk_at = [&](int row, int panel, int chunk) {
-    return place + panel * STAYING_PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4);
-  };
-#pragma unroll
-  for (int n = 0; n < S::STEPS; n++) {
-    const float* x = sum + 8 * n;
-    stmatrix(chunk_at(lane % 16, n / 4, 2 * (n % 4) + lane / 16), pack_bf16(x[0] * factor, x[1] * factor),
-             pack_bf16(x[2] * factor, x[3] * factor), pack_bf16(x[4] * factor, x[5] * factor),
-             pack_bf16(x[6] * factor, x[7] * factor));
-  }
-  __syncwarp();
-  const int chunk = lane % 8;
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const int row = lane / 8 + 4 * i;
-    if (row < rows) {
-#pragma unroll
-      for (int panel = 0; panel < S::PANELS; panel++) {
-        *reinterpret_cast<uint4*>(to + row * stride + 64 * panel + 8 * chunk) =
-            load_shared(chunk_at(row, panel, chunk));
-      }
-    }
-  }
-}
-
 // A warpgroup of keys_backward: 64 keys and their values stay. PREFIXED: an item is walked by several sequences.
 template <typename S, bool PREFIXED>
 __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk, bf16* dv, const int* tiles,
@@ -399,7 +318,8 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
       barrier_wait(barriers.full(at.stage), at.parity);
       const int end = job.queryLength - tile * TILE;
       if (end < COLUMNS) {
-        clear_rows<S, COLUMNS>(queries_at(at.stage), end);
+        clear_rows<2 * S::PANELS>(queries_at(at.stage), TILE_PANEL, end, COLUMNS, threadIdx.x % GROUP_THREADS,
+                                  GROUP_THREADS);
         const int query = threadIdx.x % GROUP_THREADS;
         if (query >= end && query < COLUMNS) {
           store_shared(statistics_at(at.stage) + 4 * query, 0u);
@@ -537,11 +457,10 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
     const long long to = (job.keyStart + warp_first()) * stride + job.head * S::WIDTH;
     const int rows = job.end - warp_first();
     const uint32_t through = place() + warp * (16 * ROW_BYTES);
-    store_sum<S>(keySum, scale, through, dk + to, stride, rows);
-    store_sum<S>(valueSum, 1.f, through + S::STAYING, dv + to, stride, rows);
+    store_sum<S::WIDTH, STAYING_PANEL>(keySum, scale, through, dk + to, stride, rows);
+    store_sum<S::WIDTH, STAYING_PANEL>(valueSum, 1.f, through + S::STAYING, dv + to, stride, rows);
     asynchronous_fence();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.staying_empty(slot.stage));
+    barrier_arrive(barriers.staying_empty(slot.stage));
     slot.next();
   }
 }
@@ -587,7 +506,8 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
       barrier_wait(barriers.full(at.stage), at.parity);
       const int end = job.keyLength - tile * TILE;
       if (end < COLUMNS) {
-        clear_rows<S, COLUMNS>(keys_at(at.stage), end);
+        clear_rows<2 * S::PANELS>(keys_at(at.stage), TILE_PANEL, end, COLUMNS, threadIdx.x % GROUP_THREADS,
+                                  GROUP_THREADS);
         asynchronous_fence();
         named_barrier(OWN + warpgroup, GROUP_THREADS);
       }
@@ -665,10 +585,9 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
     // A warp's rows of the queries' place are its own: all others have theirs in registers.
     const long long stride = static_cast<long long>(heads) * S::WIDTH;
     const long long to = (job.queryStart + warp_first()) * stride + job.head * S::WIDTH;
-    store_sum<S>(sum, scale, place + warp * (16 * ROW_BYTES), dq + to, stride, job.queryLength - warp_first());
+    store_sum<S::WIDTH, STAYING_PANEL>(sum, scale, place + warp * (16 * ROW_BYTES), dq + to, stride, job.queryLength - warp_first());
     asynchronous_fence();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.staying_empty(slot.stage));
+    barrier_arrive(barriers.staying_empty(slot.stage));
     slot.next();
   }
 }

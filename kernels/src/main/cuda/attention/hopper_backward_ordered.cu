@@ -14,39 +14,19 @@
 //
 // Products are started as soon as what they read is there: the next tile's scores and the sum for dk are under way while
 // a warpgroup stores its part of dq, dO v' while it computes weights, the sum for dv while it computes slopes.
-#include "hopper.cuh"
+#include "gradients.cuh"
 #include "pipeline.cuh"
 #include "softmax.cuh"
 
 namespace saccade {
 namespace {
 
-constexpr int GROUP_ROWS = 64;  // keys of a warpgroup
-constexpr int GROUP_THREADS = 128;
-constexpr int GROUPS = 2;
 constexpr int KEYS = GROUP_ROWS * GROUPS;  // of a block, and of a chain of dq
 constexpr int WIDTH = 128, PANELS = WIDTH / 64, STEPS = WIDTH / 16;
-constexpr int TILE = 64;        // queries that stream past together
-constexpr int REST = 16;        // queries that are multiplied of a sequence's last tile, where that holds no more
-constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle; wider rows are several panels
-constexpr int STATISTICS = 2;  // of a query and head: lse log2(e), and dO.o
-// TMA fetches floats from a multiple of 16 bytes on, but a sequence begins at any row: there are copies of the
-// statistics, and copy c has row r at place r + c.
-constexpr int COPIES = 4;
 constexpr int STAGES = 3;
-constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
-
-// What ptxas gives each thread at the start is shared out again: to the threads that move, and to those that multiply.
-constexpr int PRODUCER_REGISTERS = 24;
-constexpr int CONSUMER_REGISTERS = 240;
 
 // Named barriers: each warpgroup's own, and the one of both.
 constexpr int OWN = 1, BOTH = 3;
-
-// 64 x COLUMNS numbers of a warpgroup, element i as wgmma leaves it, and rounded: left operands of the steps of 16 that
-// follow.
-template <int COLUMNS> using Scores = float[GROUP_ROWS * COLUMNS / GROUP_THREADS];
-template <int COLUMNS> using Operand = uint32_t[GROUP_ROWS * COLUMNS / GROUP_THREADS / 2];
 
 // What the host lists (HopperBackward.java): keys of one sequence and head, and for each of the sequences whose queries
 // see them a `Range`.
@@ -72,7 +52,7 @@ struct Place {
 constexpr int NO_TURN = -1, NO_ITEM = -1;
 
 // Where what lies in shared memory. HopperBackward.java has the same numbers.
-constexpr int TILE_PANEL = TILE * ROW_BYTES, TILE_BYTES = PANELS * TILE_PANEL;
+constexpr int TILE_BYTES = PANELS * TILE_PANEL;
 constexpr int KEY_PANEL = KEYS * ROW_BYTES, KEY_BYTES = PANELS * KEY_PANEL;
 constexpr int PART_BYTES = TILE * WIDTH / GROUPS * 4;
 constexpr int SLOPE_BYTES = KEYS * ROW_BYTES;  // of two tiles there is place, so that nobody waits to write
@@ -85,7 +65,7 @@ constexpr int STEPS_AT = STATISTICS_AT + STAGES * TILE_STATISTICS;
 constexpr int ITEM_AT = STEPS_AT + STAGES * static_cast<int>(sizeof(Step));
 constexpr int PLACES_AT = ITEM_AT + 32;
 constexpr int BARRIERS_AT = PLACES_AT + GROUPS * static_cast<int>(sizeof(Place));
-static_assert(sizeof(Item) <= 32 && BARRIERS_AT % 8 == 0);
+static_assert(sizeof(Item) <= 32 && BARRIERS_AT % 8 == 0 && GROUPS * PART_BYTES >= KEY_BYTES && 2 * SLOPE_BYTES >= KEY_BYTES);
 static_assert(BARRIERS_AT + (2 + 2 * GROUPS + 2 * STAGES) * 8 <= 232448, "a block's shared memory");
 
 using Part = float[TILE * WIDTH / GROUPS / GROUP_THREADS];
@@ -110,7 +90,7 @@ struct Barriers {
     }
     for (int stage = 0; stage < STAGES; stage++) {
       barrier_init(full(stage), 1);
-      barrier_init(empty(stage), GROUPS);
+      barrier_init(empty(stage), GROUPS * GROUP_THREADS);
     }
   }
 };
@@ -212,15 +192,8 @@ __device__ __forceinline__ void start_scores(float (&result)[N], uint64_t rows, 
   }
 }
 
-// sum += what is rounded in `left` times the first rows of a tile.
-template <int N, int M>
-__device__ __forceinline__ void start_sum(float (&sum)[M], const uint32_t (&left)[N], uint64_t tile) {
-#pragma unroll
-  for (int step = 0; step < N / 4; step++) wgmma<false>(sum, left + 4 * step, tile + step * DESCRIPTOR_STEP<false>);
-}
-
-// The same with slopes from shared memory, of which a row is one key's.
-template <int COLUMNS> __device__ __forceinline__ void start_sum(float (&sum)[WIDTH / 2], uint64_t left, uint64_t tile) {
+// sum += slopes in shared memory, of which a row is one key's, times the first rows of a tile.
+template <int COLUMNS> __device__ __forceinline__ void start_key_sum(float (&sum)[WIDTH / 2], uint64_t left, uint64_t tile) {
 #pragma unroll
   for (int step = 0; step < COLUMNS / 16; step++) {
     wgmma<true, false>(sum, left + step * DESCRIPTOR_STEP<true>, tile + step * DESCRIPTOR_STEP<false>);
@@ -236,56 +209,6 @@ __device__ __forceinline__ void start_part(Part& part, uint64_t slopes, uint64_t
   }
 }
 
-// As scores lie they are a product's left operand.
-template <int N> __device__ __forceinline__ void round_operand(uint32_t (&operand)[N], const float (&score)[2 * N]) {
-#pragma unroll
-  for (int i = 0; i < N; i++) operand[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
-  pin(operand);
-}
-
-__device__ __forceinline__ float slope_of(float weight, float product, float constant) {
-  return __fmul_rn(weight, __fsub_rn(product, constant));
-}
-
-// Rows `from` to `to` of so many panels become 0, together with other threads.
-template <int PANELS>
-__device__ __forceinline__ void clear_rows(uint32_t place, int panel, int from, int to, int thread, int threads) {
-  for (int i = from * ROW_BYTES + thread * 16; i < to * ROW_BYTES; i += threads * 16) {
-#pragma unroll
-    for (int p = 0; p < PANELS; p++) store_shared(place + p * panel + i, make_uint4(0, 0, 0, 0));
-  }
-}
-
-// Rounds a warp's 16 rows of a sum, times a factor, through rows of shared memory that are its own to where they belong;
-// `rows` of them exist.
-__device__ __forceinline__ void store_sum(const float (&sum)[WIDTH / 2], float factor, uint32_t place, bf16* to,
-                                          long long stride, int rows) {
-  const int lane = threadIdx.x % 32;
-  const auto chunk_at = [&](int row, int panel, int chunk) {
-    return place + panel * KEY_PANEL + row * ROW_BYTES + ((chunk ^ (row & 7)) << 4);
-  };
-#pragma unroll
-  for (int n = 0; n < STEPS; n++) {
-    const float* x = sum + 8 * n;
-    stmatrix(chunk_at(lane % 16, n / 4, 2 * (n % 4) + lane / 16), pack_bf16(x[0] * factor, x[1] * factor),
-             pack_bf16(x[2] * factor, x[3] * factor), pack_bf16(x[4] * factor, x[5] * factor),
-             pack_bf16(x[6] * factor, x[7] * factor));
-  }
-  __syncwarp();
-  const int chunk = lane % 8;
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const int row = lane / 8 + 4 * i;
-    if (row < rows) {
-#pragma unroll
-      for (int panel = 0; panel < PANELS; panel++) {
-        *reinterpret_cast<uint4*>(to + row * stride + 64 * panel + 8 * chunk) =
-            load_shared(chunk_at(row, panel, chunk));
-      }
-    }
-  }
-}
-
 // A warpgroup that multiplies: 64 keys and their values.
 __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, bf16* dv, int kvHeads, float scale,
                                               float scaleLog2) {
@@ -293,9 +216,6 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
   const Barriers barriers{base + BARRIERS_AT};
   const int warpgroup = threadIdx.x / GROUP_THREADS - 1, lane = threadIdx.x % 32;
   const int column = 2 * (lane & 3);
-  const auto release = [&](uint32_t barrier) {
-    if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
-  };
   // Both are read again wherever they are used, instead of being kept in registers.
   const Item& item = *reinterpret_cast<const Item*>(shared + ITEM_AT);
   const auto step_at = [&](int stage) -> const Step& {
@@ -311,6 +231,7 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
   // The warpgroup's columns of all keys.
   const uint64_t columns = matrix_descriptor(base + KEYS_AT + warpgroup * KEY_PANEL, KEY_PANEL);
   const auto group_first = [&] { return warpgroup * GROUP_ROWS; };
+  // Computed where it is used, instead of being kept in a register.
   const auto warp_first = [&] { return (static_cast<int>(opaque(threadIdx.x)) - GROUP_THREADS) / 32 * 16; };
 
   Ring<STAGES> at;
@@ -447,7 +368,7 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
       Part part;
       share_slopes(score, slope);
       start_part_of(part);
-      start_sum<COLUMNS>(keySum, own_slopes(), tile_at(queries_at(at.stage)));
+      start_key_sum<COLUMNS>(keySum, own_slopes(), tile_at(queries_at(at.stage)));
       wgmma_commit();
       wgmma_wait<1>();
       pin(valueSum);
@@ -456,7 +377,7 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
       store_part(part, at.stage);
       wgmma_wait<0>();
       pin(keySum);
-      release(barriers.empty(at.stage));
+      barrier_arrive(barriers.empty(at.stage));
       at.next();
     };
     bool more = item.ranges > 0;
@@ -486,7 +407,7 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
         wgmma_fence();
         start_scores(score, keys, tile_at(queries_at(at.stage)));
         wgmma_commit();
-        start_sum<TILE>(keySum, own_slopes(), tile_at(queries_at(stage)));
+        start_key_sum<TILE>(keySum, own_slopes(), tile_at(queries_at(stage)));
         wgmma_commit();
         wgmma_wait<2>();
         pin(valueSum);
@@ -501,7 +422,7 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
         weigh(score);
         wgmma_wait<1>();
         pin(keySum);
-        release(barriers.empty(stage));
+        barrier_arrive(barriers.empty(stage));
         round_operand(weights, score);
         wgmma_fence();
         start_sum(valueSum, weights, tile_at(upstream_at(at.stage)));
@@ -517,11 +438,11 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
     const long long to = (item.keyRow + warp_first()) * stride + item.head * WIDTH;
     const int rows = item.keys - warp_first();
     barrier_arrive(barriers.keys_empty());
-    // Through what is the warp's own: its rows of slopes, twice.
-    const uint32_t through = base + SLOPES_AT + warp_first() * ROW_BYTES;
-    store_sum(valueSum, 1.f, through, dv + to, stride, rows);
-    barrier_wait(barriers.part_empty(0), ~count & 1);barrier_wait(barriers.part_empty(1), ~count & 1);
-    store_sum(keySum, scale, base + PARTS_AT + warp_first() * ROW_BYTES, dk + to, stride, rows);
+    // The next item's keys may come: results leave through the places of slopes and of parts, a warp's through its rows.
+    store_sum<WIDTH, KEY_PANEL>(valueSum, 1.f, base + SLOPES_AT + warp_first() * ROW_BYTES, dv + to, stride, rows);
+#pragma unroll
+    for (int group = 0; group < GROUPS; group++) barrier_wait(barriers.part_empty(group), ~count & 1);
+    store_sum<WIDTH, KEY_PANEL>(keySum, scale, base + PARTS_AT + warp_first() * ROW_BYTES, dk + to, stride, rows);
     __syncwarp();
   }
   barrier_wait(barriers.part_empty(warpgroup), ~count & 1);

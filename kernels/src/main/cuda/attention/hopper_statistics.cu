@@ -1,16 +1,11 @@
 // What attention's backward pass on Hopper needs of each query and head beside its rows: lse log2(e) and dO.o, in lines from
 // which TMA fetches those of a tile.
+#include "gradients.cuh"
 #include "softmax.cuh"
 #include "statistics.cuh"
 
 namespace saccade {
 namespace {
-
-constexpr int TILE = 64;       // rows of a block
-constexpr int STATISTICS = 2;  // of a query and head
-// TMA fetches floats from a multiple of 16 bytes on, but a sequence begins at any row: there are copies, and copy c has
-// row r at place r + c.
-constexpr int COPIES = 4;
 
 constexpr int STATISTICS_THREADS = 256;
 

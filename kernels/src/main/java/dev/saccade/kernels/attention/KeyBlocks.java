@@ -188,26 +188,22 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
         }
 
         private boolean isPrefix(Range range) {
-            return range.walks().stream()
-                    .anyMatch(w -> w.place() < key.sequences.prefixLength()[w.sequence()]);
+            return !range.walks().stream().allMatch(this::isOwn);
         }
 
         private void cut(Range range, List<Block> blocks) {
             for (int first = 0; first < range.length(); first += KEYS) {
                 int before = rangeCount;
                 int tiles = 0;
-                for (PrefixedTiles.Walk walk : range.walks()) {
-                    int offset =
-                            key.causal
-                                    ? walk.keys() - walk.queryLength() - walk.place() - first
-                                    : Integer.MAX_VALUE / 2;
-                    int seen = Math.ceilDiv(walk.queryLength(), TILE) - Math.max(0, -offset) / TILE;
-                    if (walk.queryLength() > 0 && seen > 0) {
-                        int s = walk.sequence();
-                        ranges.add(walk.queryStart()).add(walk.queryLength()).add(firstTile[s]);
-                        ranges.add(offset).add(turns[s]++);
-                        rangeCount++;
-                        tiles += seen;
+                // All blocks of a prefix go past the same tiles of those that have it, but past
+                // fewer
+                // and fewer of its owner's: those come last, so that no block waits with them for
+                // one that has more.
+                for (boolean own : new boolean[] {false, true}) {
+                    for (PrefixedTiles.Walk walk : range.walks()) {
+                        if (isOwn(walk) == own) {
+                            tiles += addRange(walk, first);
+                        }
                     }
                 }
                 blocks.add(
@@ -218,6 +214,28 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
                                 rangeCount - before,
                                 tiles));
             }
+        }
+
+        /// Lists a sequence for the block of keys from `first` on of a range, if any of its queries
+        /// sees them; the tiles that do.
+        private int addRange(PrefixedTiles.Walk walk, int first) {
+            int offset =
+                    key.causal
+                            ? walk.keys() - walk.queryLength() - walk.place() - first
+                            : Integer.MAX_VALUE / 2;
+            int tiles = Math.ceilDiv(walk.queryLength(), TILE) - Math.max(0, -offset) / TILE;
+            if (walk.queryLength() == 0 || tiles <= 0) {
+                return 0;
+            }
+            int s = walk.sequence();
+            ranges.add(walk.queryStart()).add(walk.queryLength()).add(firstTile[s]);
+            ranges.add(offset).add(turns[s]++);
+            rangeCount++;
+            return tiles;
+        }
+
+        private boolean isOwn(PrefixedTiles.Walk walk) {
+            return walk.place() >= key.sequences.prefixLength()[walk.sequence()];
         }
 
         /// Blocks of one head that follow each other.

@@ -34,6 +34,12 @@ import org.jspecify.annotations.Nullable;
 /// keys of a prefix and key-value head. Elsewhere the keys and values of a sequence with a prefix
 /// are copied side by side for the call. A prefix may be any rows of k and v: one sequence's own
 /// keys, the first of them, or several sequences'.
+///
+/// With heads of 121 to 128 elements there, the sequence whose own key it is comes last in a key's
+/// chain, and a query's gradient is added up of what the keys of each block of 128 come to, and a
+/// block ends where the prefix does: other bits than side by side, unless the prefix's length is a
+/// multiple of 128. So that they don't depend on other sequences, a call in which a prefix or own
+/// keys end within those of another sequence has them copied on its way back.
 public final class PrefixedAttention {
     /// Lists of rows that are kept: a step uses the same in every layer.
     private static final int LISTS = 4;

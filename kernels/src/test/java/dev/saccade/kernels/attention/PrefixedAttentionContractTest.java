@@ -519,10 +519,12 @@ class PrefixedAttentionContractTest {
         return order;
     }
 
-    /// The same in steps of 16 rows that are summed in tiles of 4, from the last to the first.
+    /// The same in steps of 16 rows that are summed in tiles of 4, from the last to the first; the
+    /// prompt, which is the first sequence, comes last.
     private static List<int[]> byTile(Layout layout, int group) {
         List<int[]> steps = new ArrayList<>();
-        for (int s = 0; s < layout.count(); s++) {
+        for (int i = 1; i <= layout.count(); i++) {
+            int s = i % layout.count();
             int start = layout.sequences.own().queryStart()[s];
             int count = layout.sequences.own().queryLength()[s] / 16;
             for (int tile = (count - 1) / 4; tile >= 0; tile--) {
