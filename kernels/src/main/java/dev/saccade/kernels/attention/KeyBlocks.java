@@ -196,8 +196,7 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
                 int before = rangeCount;
                 int tiles = 0;
                 // All blocks of a prefix go past the same tiles of those that have it, but past
-                // fewer
-                // and fewer of its owner's: those come last, so that no block waits with them for
+                // ever fewer of its owner's. Those come last: no block waits with the others for
                 // one that has more.
                 for (boolean own : new boolean[] {false, true}) {
                     for (PrefixedTiles.Walk walk : range.walks()) {
