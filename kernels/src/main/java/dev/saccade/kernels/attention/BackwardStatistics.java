@@ -4,7 +4,6 @@ import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.engine.Kernel;
 import dev.saccade.engine.TensorMap;
-import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention.Shape;
 import java.util.HashMap;
 import java.util.Map;
@@ -38,7 +37,7 @@ final class BackwardStatistics {
     /// Starts the sums for a call; they live until the result is closed.
     ///
     /// @param rows of q, at least 1
-    Lines sumUp(Shape shape, int rows, Span o, Span lse, Span dO) {
+    Lines sumUp(Shape shape, int rows, BackwardOperands operands) {
         int heads = shape.heads();
         int places = rows + COPIES - 1;
         int pitch = Math.ceilDiv(places, PITCH) * PITCH;
@@ -50,9 +49,9 @@ final class BackwardStatistics {
                                 cuda.program("attention/hopper_statistics")
                                         .kernel("statistics_" + headDim))
                 .begin()
-                .pointer(o.address())
-                .pointer(dO.address())
-                .pointer(lse.address())
+                .pointer(operands.forward().o().address())
+                .pointer(operands.dO().address())
+                .pointer(operands.forward().lse().address())
                 .pointer(buffer.address())
                 .int32(rows)
                 .int32(heads)

@@ -7,10 +7,10 @@ import dev.saccade.engine.Program;
 import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Deque;
 import java.util.List;
+import java.util.function.BiConsumer;
+import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /// Attention on CUDA. Rows of a tile are the packed rows of a key-value head: each query's heads of
@@ -117,7 +117,7 @@ final class CudaAttention implements Attention {
     private final CudaDevice device;
     private final @Nullable Kernels[] kernels = new @Nullable Kernels[7];
     private @Nullable Kernel resize;
-    private final Deque<TileList> lists = new ArrayDeque<>();
+    private final RecentLists<TileList.Key, TileList> lists;
     private final @Nullable HopperAttention hopper;
     private final @Nullable HopperPrefix hopperPrefix;
     private final @Nullable HopperRanges hopperRanges;
@@ -129,6 +129,9 @@ final class CudaAttention implements Attention {
     /// @param hopper null where all kernels are portable
     CudaAttention(CudaDevice device, @Nullable HopperAttention hopper) {
         this.device = device;
+        this.lists =
+                new RecentLists<>(
+                        LISTS, key -> TileList.upload(device, key), list -> list.buffer().close());
         this.hopper = hopper;
         this.hopperPrefix =
                 hopper == null || HopperPrefix.isLeftOut() ? null : new HopperPrefix(device);
@@ -142,44 +145,31 @@ final class CudaAttention implements Attention {
     public void forward(
             Shape shape, Sequences sequences, Span q, Span k, Span v, Span o, Span lse) {
         HostAttention.check(shape, sequences);
-        DType type = type(shape, q);
-        int rows = Math.multiplyExact(sequences.queryRows(), shape.heads());
-        long queryElements = (long) rows * shape.headDim();
-        long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
-        q.require("q", type, queryElements);
-        k.require("k", type, keyElements);
-        v.require("v", type, keyElements);
-        o.require("o", type, queryElements);
-        lse.require("lse", DType.F32, rows);
-        if (isIrregular(shape, type, q, k, v, o)) {
-            try (Padded padded = new Padded(shape)) {
-                forward(
-                        padded.shape,
-                        sequences,
-                        padded.input(q),
-                        padded.input(k),
-                        padded.input(v),
-                        padded.output(o),
-                        lse);
-                padded.finish();
-            }
-            return;
-        }
+        ForwardOperands operands = new ForwardOperands(q, k, v, o, lse);
+        filled(
+                shape,
+                sequences.queryRows(),
+                sequences.keyRows(),
+                operands,
+                (filled, regular) -> forward(filled, sequences, regular));
+    }
+
+    private void forward(Shape shape, Sequences sequences, ForwardOperands operands) {
+        DType type = operands.q().dtype();
         if (hopper != null && type == DType.BF16) {
             HopperForward kernel = hopper.choose(shape, sequences);
             if (kernel != null) {
                 int tile = kernel.rows(shape.headDim());
                 TileList tiles = tiles(shape, sequences, TileList.Side.LAST_ROWS, tile, 1);
-                float scaleLog2 = scaleLog2(shape);
-                hopper.launch(kernel, shape, sequences, q, k, v, o, lse, tiles, scaleLog2);
+                hopper.launch(kernel, shape, sequences, operands, tiles, scaleLog2(shape));
                 return;
             }
         }
         Kernels kernels = kernels(type, shape.headDim());
         TileList tiles = tiles(shape, sequences, TileList.Side.ROWS, kernels.forwardRows);
-        operands(kernels.forward, q, k, v)
-                .pointer(o.address())
-                .pointer(lse.address())
+        operands(kernels.forward, operands.q(), operands.k(), operands.v())
+                .pointer(operands.o().address())
+                .pointer(operands.lse().address())
                 .pointer(tiles.address())
                 .int32(shape.heads())
                 .int32(shape.kvHeads())
@@ -316,61 +306,42 @@ final class CudaAttention implements Attention {
             Span dk,
             Span dv) {
         HostAttention.check(shape, sequences);
-        DType type = type(shape, q);
-        int rows = Math.multiplyExact(sequences.queryRows(), shape.heads());
-        long queryElements = (long) rows * shape.headDim();
-        long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
-        q.require("q", type, queryElements);
-        k.require("k", type, keyElements);
-        v.require("v", type, keyElements);
-        o.require("o", type, queryElements);
-        lse.require("lse", DType.F32, rows);
-        dO.require("dO", type, queryElements);
-        dq.require("dq", type, queryElements);
-        dk.require("dk", type, keyElements);
-        dv.require("dv", type, keyElements);
-        if (isIrregular(shape, type, q, k, v, o, dO, dq, dk, dv)) {
-            try (Padded padded = new Padded(shape)) {
-                backward(
-                        padded.shape,
-                        sequences,
-                        padded.input(q),
-                        padded.input(k),
-                        padded.input(v),
-                        padded.input(o),
-                        lse,
-                        padded.input(dO),
-                        padded.output(dq),
-                        padded.output(dk),
-                        padded.output(dv));
-                padded.finish();
-            }
-            return;
-        }
+        ForwardOperands forward = new ForwardOperands(q, k, v, o, lse);
+        filled(
+                shape,
+                sequences.queryRows(),
+                sequences.keyRows(),
+                new BackwardOperands(forward, dO, dq, dk, dv),
+                (filled, regular) -> backward(filled, sequences, regular));
+    }
+
+    private void backward(Shape shape, Sequences sequences, BackwardOperands operands) {
+        DType type = operands.q().dtype();
         if (hopper != null && type == DType.BF16 && hopper.choose(shape, sequences) != null) {
-            float scaleLog2 = scaleLog2(shape);
             if (OrderedBackward.supports(shape.headDim())) {
-                PrefixedAttention.Prefixed plain = KeyBlocks.plain(sequences);
-                hopper.ordered().launch(shape, plain, q, k, v, o, lse, dO, dq, dk, dv, scaleLog2);
+                Prefixed plain = KeyBlocks.plain(sequences);
+                hopper.ordered().launch(shape, plain, operands, scaleLog2(shape));
                 return;
             }
             int tile = HopperBackward.ROWS;
             TileList keys = tiles(shape, sequences, TileList.Side.KEYS, tile, 1);
             TileList queries = tiles(shape, sequences, TileList.Side.ROWS, tile, 1);
-            hopper.backward()
-                    .launch(
-                            shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, keys, queries,
-                            scaleLog2);
+            hopper.backward().launch(shape, sequences, operands, keys, queries, scaleLog2(shape));
             return;
         }
+        Span q = operands.q();
+        Span k = operands.k();
+        Span v = operands.v();
+        long dO = operands.dO().address();
+        int rows = Math.multiplyExact(sequences.queryRows(), shape.heads());
         Kernels kernels = kernels(type, shape.headDim());
         int tile = kernels.backwardTile;
         try (DeviceBuffer statistics = device.allocate(Math.max(1, 8L * rows))) {
             kernels.statistics
                     .begin()
-                    .pointer(o.address())
-                    .pointer(dO.address())
-                    .pointer(lse.address())
+                    .pointer(operands.forward().o().address())
+                    .pointer(dO)
+                    .pointer(operands.forward().lse().address())
                     .pointer(statistics.address())
                     .int32(rows)
                     .int32(shape.headDim())
@@ -378,10 +349,10 @@ final class CudaAttention implements Attention {
             TileList keys = tiles(shape, sequences, TileList.Side.KEYS, tile);
             Kernel keysBackward = operands(kernels.keysBackward, q, k, v);
             keysBackward
-                    .pointer(dO.address())
+                    .pointer(dO)
                     .pointer(statistics.address())
-                    .pointer(dk.address())
-                    .pointer(dv.address())
+                    .pointer(operands.dk().address())
+                    .pointer(operands.dv().address())
                     .pointer(keys.address())
                     .int32(shape.heads())
                     .int32(shape.kvHeads())
@@ -396,9 +367,9 @@ final class CudaAttention implements Attention {
                     .launch(blocks(keys, shape), 1, 1, THREADS, kernels.keysBackwardShared);
             TileList queries = tiles(shape, sequences, TileList.Side.ROWS, tile);
             operands(kernels.queriesBackward, q, k, v)
-                    .pointer(dO.address())
+                    .pointer(dO)
                     .pointer(statistics.address())
-                    .pointer(dq.address())
+                    .pointer(operands.dq().address())
                     .pointer(queries.address())
                     .int32(shape.heads())
                     .int32(shape.kvHeads())
@@ -430,30 +401,12 @@ final class CudaAttention implements Attention {
     /// As [PrefixedAttention#forward].
     void forward(Shape shape, Prefixed sequences, Span q, Span k, Span v, Span o, Span lse) {
         HopperRanges ranges = requireRanges(shape, sequences);
-        DType type = type(shape, q);
-        int rows = Math.multiplyExact(sequences.own().queryRows(), shape.heads());
-        long queryElements = (long) rows * shape.headDim();
-        long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
-        q.require("q", type, queryElements);
-        k.require("k", type, keyElements);
-        v.require("v", type, keyElements);
-        o.require("o", type, queryElements);
-        lse.require("lse", DType.F32, rows);
-        if (isIrregular(shape, type, q, k, v, o)) {
-            try (Padded padded = new Padded(shape)) {
-                forward(
-                        padded.shape,
-                        sequences,
-                        padded.input(q),
-                        padded.input(k),
-                        padded.input(v),
-                        padded.output(o),
-                        lse);
-                padded.finish();
-            }
-            return;
-        }
-        ranges.forward(shape, sequences, q, k, v, o, lse, scaleLog2(shape));
+        filled(
+                shape,
+                sequences.own().queryRows(),
+                sequences.keyRows(),
+                new ForwardOperands(q, k, v, o, lse),
+                (filled, in) -> ranges.forward(filled, sequences, in, scaleLog2(shape)));
     }
 
     /// As [PrefixedAttention#backward].
@@ -470,38 +423,50 @@ final class CudaAttention implements Attention {
             Span dk,
             Span dv) {
         HopperRanges ranges = requireRanges(shape, sequences);
-        DType type = type(shape, q);
-        int rows = Math.multiplyExact(sequences.own().queryRows(), shape.heads());
-        long queryElements = (long) rows * shape.headDim();
-        long keyElements = (long) sequences.keyRows() * shape.kvHeads() * shape.headDim();
-        q.require("q", type, queryElements);
-        k.require("k", type, keyElements);
-        v.require("v", type, keyElements);
-        o.require("o", type, queryElements);
-        lse.require("lse", DType.F32, rows);
-        dO.require("dO", type, queryElements);
-        dq.require("dq", type, queryElements);
-        dk.require("dk", type, keyElements);
-        dv.require("dv", type, keyElements);
-        if (isIrregular(shape, type, q, k, v, o, dO, dq, dk, dv)) {
+        ForwardOperands forward = new ForwardOperands(q, k, v, o, lse);
+        filled(
+                shape,
+                sequences.own().queryRows(),
+                sequences.keyRows(),
+                new BackwardOperands(forward, dO, dq, dk, dv),
+                (filled, in) -> ranges.backward(filled, sequences, in, scaleLog2(shape)));
+    }
+
+    /// Runs a call whose operands are what is asked for; on copies where kernels can't read them.
+    private void filled(
+            Shape shape,
+            int queryRows,
+            int keyRows,
+            ForwardOperands operands,
+            BiConsumer<Shape, ForwardOperands> call) {
+        DType type = type(shape, operands.q());
+        operands.require(shape, type, queryRows, keyRows);
+        if (isIrregular(shape, type, operands.typed())) {
             try (Padded padded = new Padded(shape)) {
-                backward(
-                        padded.shape,
-                        sequences,
-                        padded.input(q),
-                        padded.input(k),
-                        padded.input(v),
-                        padded.input(o),
-                        lse,
-                        padded.input(dO),
-                        padded.output(dq),
-                        padded.output(dk),
-                        padded.output(dv));
+                call.accept(padded.shape, padded.forward(operands, padded::output));
                 padded.finish();
             }
-            return;
+        } else {
+            call.accept(shape, operands);
         }
-        ranges.backward(shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, scaleLog2(shape));
+    }
+
+    private void filled(
+            Shape shape,
+            int queryRows,
+            int keyRows,
+            BackwardOperands operands,
+            BiConsumer<Shape, BackwardOperands> call) {
+        DType type = type(shape, operands.q());
+        operands.require(shape, type, queryRows, keyRows);
+        if (isIrregular(shape, type, operands.typed())) {
+            try (Padded padded = new Padded(shape)) {
+                call.accept(padded.shape, padded.backward(operands));
+                padded.finish();
+            }
+        } else {
+            call.accept(shape, operands);
+        }
     }
 
     private HopperRanges requireRanges(Shape shape, Prefixed sequences) {
@@ -593,22 +558,10 @@ final class CudaAttention implements Attention {
     /// @param group heads that are packed
     private TileList tiles(
             Shape shape, Sequences sequences, TileList.Side side, int tile, int group) {
-        TileList.Key key = new TileList.Key(sequences, side, tile, group, shape.causal());
-        for (TileList list : lists) {
-            if (list.key().equals(key)) {
-                return list;
-            }
-        }
         for (int length : sequences.queryLength()) {
             requireDivisible(length, group);
         }
-        if (lists.size() == LISTS) {
-            // What is queued still reads it; memory is given away again in the stream's order.
-            lists.removeLast().buffer().close();
-        }
-        TileList list = TileList.upload(device, key);
-        lists.addFirst(list);
-        return list;
+        return lists.get(new TileList.Key(sequences, side, tile, group, shape.causal()));
     }
 
     /// A call on copies of its operands whose heads are filled up with zeros to a multiple of 16
@@ -646,6 +599,25 @@ final class CudaAttention implements Attention {
             targets.add(span);
             results.add(copy);
             return copy;
+        }
+
+        /// @param o what becomes of the results
+        ForwardOperands forward(ForwardOperands operands, UnaryOperator<Span> o) {
+            return new ForwardOperands(
+                    input(operands.q()),
+                    input(operands.k()),
+                    input(operands.v()),
+                    o.apply(operands.o()),
+                    operands.lse());
+        }
+
+        BackwardOperands backward(BackwardOperands operands) {
+            return new BackwardOperands(
+                    forward(operands.forward(), this::input),
+                    input(operands.dO()),
+                    output(operands.dq()),
+                    output(operands.dk()),
+                    output(operands.dv()));
         }
 
         void finish() {

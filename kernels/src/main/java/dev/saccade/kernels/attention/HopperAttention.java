@@ -103,40 +103,34 @@ final class HopperAttention {
         return ordered;
     }
 
-    /// @param q begins, as k, v and o do, on 16 bytes
+    /// @param operands begin on 16 bytes
     /// @param tiles of `kernel.rows` queries each, not packed, cut from a sequence's end
     void launch(
             HopperForward kernel,
             Shape shape,
             Sequences sequences,
-            Span q,
-            Span k,
-            Span v,
-            Span o,
-            Span lse,
+            ForwardOperands operands,
             TileList tiles,
             float scaleLog2) {
         if (tiles.count() == 0) {
             return;
         }
-        encode(kernel, shape, sequences.queryRows(), sequences.keyRows(), q, k, v);
+        encode(kernel, shape, sequences.queryRows(), sequences.keyRows(), operands);
         Kernel launch = maps(kernel.kernel(shape.headDim()));
-        launch.pointer(o.address()).pointer(lse.address()).pointer(tiles.address());
+        launch.pointer(operands.o().address())
+                .pointer(operands.lse().address())
+                .pointer(tiles.address());
         launch(launch, kernel, shape, tiles.count(), scaleLog2);
     }
 
     /// Of sequences whose keys are two ranges.
     ///
-    /// @param q begins, as k, v and o do, on 16 bytes
+    /// @param operands begin on 16 bytes
     /// @param tiles of `kernel.rows` queries each
     void launch(
             Shape shape,
             Prefixed sequences,
-            Span q,
-            Span k,
-            Span v,
-            Span o,
-            Span lse,
+            ForwardOperands operands,
             PrefixedTiles tiles,
             Seams seams,
             float scaleLog2) {
@@ -144,28 +138,32 @@ final class HopperAttention {
             return;
         }
         HopperForward kernel = HopperForward.OVERLAPPED;
-        encode(kernel, shape, sequences.own().queryRows(), sequences.keyRows(), q, k, v);
+        encode(kernel, shape, sequences.own().queryRows(), sequences.keyRows(), operands);
         seams.encode(seamKeys, seamValues, kernel.keys());
         Kernel launch = maps("prefixed_forward_" + shape.headDim());
         launch.tensorMap(seamKeys)
                 .tensorMap(seamValues)
-                .pointer(o.address())
-                .pointer(lse.address())
+                .pointer(operands.o().address())
+                .pointer(operands.lse().address())
                 .pointer(tiles.queries());
         launch(launch, kernel, shape, tiles.numbers().queryTiles(), scaleLog2);
     }
 
     private void encode(
-            HopperForward kernel, Shape shape, int queryRows, int keyRows, Span q, Span k, Span v) {
+            HopperForward kernel,
+            Shape shape,
+            int queryRows,
+            int keyRows,
+            ForwardOperands operands) {
         int keyWidth = shape.kvHeads() * shape.headDim();
         encode(
                 queries,
-                q,
+                operands.q(),
                 queryRows,
                 shape.heads() * shape.headDim(),
                 kernel.rows(shape.headDim()));
-        encode(keys, k, Math.max(1, keyRows), keyWidth, kernel.keys());
-        encode(values, v, Math.max(1, keyRows), keyWidth, kernel.keys());
+        encode(keys, operands.k(), Math.max(1, keyRows), keyWidth, kernel.keys());
+        encode(values, operands.v(), Math.max(1, keyRows), keyWidth, kernel.keys());
     }
 
     private Kernel maps(String name) {

@@ -3,7 +3,6 @@ package dev.saccade.kernels.attention;
 import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.Kernel;
 import dev.saccade.engine.TensorMap;
-import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.Attention.Shape;
 import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
@@ -61,71 +60,60 @@ final class HopperBackward {
                 + (4 + 2 * STAGES) * Long.BYTES;
     }
 
-    /// @param q begins, as all operands do, on 16 bytes
+    /// @param operands begin on 16 bytes
     /// @param keys tiles of [#ROWS] keys each
     /// @param queries tiles of [#ROWS] queries each, not packed
     void launch(
             Shape shape,
             Sequences sequences,
-            Span q,
-            Span k,
-            Span v,
-            Span o,
-            Span lse,
-            Span dO,
-            Span dq,
-            Span dk,
-            Span dv,
+            BackwardOperands operands,
             TileList keys,
             TileList queries,
             float scaleLog2) {
         Rows rows = new Rows(shape, sequences.queryRows(), sequences.keyRows());
         try (BackwardStatistics.Lines lines =
-                statistics.sumUp(shape, rows.mappedQueries(), o, lse, dO)) {
-            keysStay(rows, q, k, v, dO);
+                statistics.sumUp(shape, rows.mappedQueries(), operands)) {
+            keysStay(rows, operands);
             Kernel launch = maps("keys_backward_64", lines, TILE);
-            launch.pointer(dk.address()).pointer(dv.address()).pointer(keys.address());
+            launch.pointer(operands.dk().address())
+                    .pointer(operands.dv().address())
+                    .pointer(keys.address());
             launch(launch, shape, keys.count(), shape.kvHeads(), scaleLog2);
-            queriesStay(rows, q, k, v, dO);
+            queriesStay(rows, operands);
             launch = maps("queries_backward_64", lines, ROWS);
-            launch.pointer(dq.address()).pointer(queries.address());
+            launch.pointer(operands.dq().address()).pointer(queries.address());
             launch(launch, shape, queries.count(), shape.heads(), scaleLog2);
         }
     }
 
     /// Of sequences whose keys are two ranges.
     ///
-    /// @param q begins, as all operands do, on 16 bytes
+    /// @param operands begin on 16 bytes
     /// @param tiles of [#ROWS] queries or keys each
     void launch(
             Shape shape,
             Prefixed sequences,
-            Span q,
-            Span k,
-            Span v,
-            Span o,
-            Span lse,
-            Span dO,
-            Span dq,
-            Span dk,
-            Span dv,
+            BackwardOperands operands,
             PrefixedTiles tiles,
             Seams seams,
             float scaleLog2) {
         Rows rows = new Rows(shape, sequences.own().queryRows(), sequences.keyRows());
         try (BackwardStatistics.Lines lines =
-                statistics.sumUp(shape, rows.mappedQueries(), o, lse, dO)) {
-            keysStay(rows, q, k, v, dO);
+                statistics.sumUp(shape, rows.mappedQueries(), operands)) {
+            keysStay(rows, operands);
             Kernel launch = maps("prefixed_keys_backward_64", lines, TILE);
-            launch.pointer(dk.address())
-                    .pointer(dv.address())
+            launch.pointer(operands.dk().address())
+                    .pointer(operands.dv().address())
                     .pointer(tiles.keys())
                     .pointer(tiles.walks());
             launch(launch, shape, tiles.numbers().keyTiles(), shape.kvHeads(), scaleLog2);
-            queriesStay(rows, q, k, v, dO);
+            queriesStay(rows, operands);
             seams.encode(seam0, seam1, TILE);
             launch = maps("prefixed_queries_backward_64", lines, ROWS);
-            launch.tensorMap(seam0).tensorMap(seam1).pointer(dq.address()).pointer(tiles.queries());
+            launch.tensorMap(seam0)
+                    .tensorMap(seam1)
+                    .pointer(operands.dq().address())
+                    .pointer(tiles.queries());
             launch(launch, shape, tiles.numbers().queryTiles(), shape.heads(), scaleLog2);
         }
     }
@@ -149,18 +137,20 @@ final class HopperBackward {
         }
     }
 
-    private void keysStay(Rows rows, Span q, Span k, Span v, Span dO) {
-        HopperAttention.encode(staying0, k, rows.mappedKeys(), rows.keyWidth(), ROWS);
-        HopperAttention.encode(staying1, v, rows.mappedKeys(), rows.keyWidth(), ROWS);
-        HopperAttention.encode(tile0, q, rows.mappedQueries(), rows.queryWidth(), TILE);
-        HopperAttention.encode(tile1, dO, rows.mappedQueries(), rows.queryWidth(), TILE);
+    private void keysStay(Rows rows, BackwardOperands operands) {
+        HopperAttention.encode(staying0, operands.k(), rows.mappedKeys(), rows.keyWidth(), ROWS);
+        HopperAttention.encode(staying1, operands.v(), rows.mappedKeys(), rows.keyWidth(), ROWS);
+        HopperAttention.encode(tile0, operands.q(), rows.mappedQueries(), rows.queryWidth(), TILE);
+        HopperAttention.encode(tile1, operands.dO(), rows.mappedQueries(), rows.queryWidth(), TILE);
     }
 
-    private void queriesStay(Rows rows, Span q, Span k, Span v, Span dO) {
-        HopperAttention.encode(staying0, q, rows.mappedQueries(), rows.queryWidth(), ROWS);
-        HopperAttention.encode(staying1, dO, rows.mappedQueries(), rows.queryWidth(), ROWS);
-        HopperAttention.encode(tile0, k, rows.mappedKeys(), rows.keyWidth(), TILE);
-        HopperAttention.encode(tile1, v, rows.mappedKeys(), rows.keyWidth(), TILE);
+    private void queriesStay(Rows rows, BackwardOperands operands) {
+        HopperAttention.encode(
+                staying0, operands.q(), rows.mappedQueries(), rows.queryWidth(), ROWS);
+        HopperAttention.encode(
+                staying1, operands.dO(), rows.mappedQueries(), rows.queryWidth(), ROWS);
+        HopperAttention.encode(tile0, operands.k(), rows.mappedKeys(), rows.keyWidth(), TILE);
+        HopperAttention.encode(tile1, operands.v(), rows.mappedKeys(), rows.keyWidth(), TILE);
     }
 
     private Kernel maps(String name, BackwardStatistics.Lines lines, int boxPlaces) {

@@ -5,78 +5,62 @@ import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention.Shape;
 import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
 import dev.saccade.kernels.embedding.Embedding;
-import java.util.ArrayDeque;
-import java.util.Deque;
 
 /// Attention over keys in two ranges, in BF16 on Hopper: what the kernels named `prefixed` need,
 /// and their launches. Operands begin on 16 bytes, and the head dimension is one that
 /// [HopperForward] supports.
 final class HopperRanges {
-    /// Lists that are kept: a step uses the same in every layer.
+    /// Lists that are kept.
     private static final int LISTS = 4;
 
     private final CudaDevice device;
     private final HopperAttention hopper;
     private final Embedding embedding;
-    private final Deque<PrefixedTiles> lists = new ArrayDeque<>();
+    private final RecentLists<PrefixedTiles.Key, PrefixedTiles> lists;
 
     HopperRanges(CudaDevice device, HopperAttention hopper) {
         this.device = device;
         this.hopper = hopper;
         this.embedding = Embedding.on(device);
+        this.lists =
+                new RecentLists<>(
+                        LISTS,
+                        key -> PrefixedTiles.upload(device, key),
+                        tiles -> tiles.buffer().close());
     }
 
-    void forward(
-            Shape shape,
-            Prefixed sequences,
-            Span q,
-            Span k,
-            Span v,
-            Span o,
-            Span lse,
-            float scaleLog2) {
-        PrefixedTiles tiles =
-                tiles(shape, sequences, HopperForward.OVERLAPPED.rows(shape.headDim()));
-        try (Seams seams = new Seams(device, embedding, shape, tiles, k, v)) {
-            hopper.launch(shape, sequences, q, k, v, o, lse, tiles, seams, scaleLog2);
+    void forward(Shape shape, Prefixed sequences, ForwardOperands operands, float scaleLog2) {
+        int rows = HopperForward.OVERLAPPED.rows(shape.headDim());
+        PrefixedTiles tiles = tiles(shape, sequences, rows);
+        try (Seams seams = seams(shape, tiles, operands)) {
+            hopper.launch(shape, sequences, operands, tiles, seams, scaleLog2);
         }
     }
 
-    void backward(
-            Shape shape,
-            Prefixed sequences,
-            Span q,
-            Span k,
-            Span v,
-            Span o,
-            Span lse,
-            Span dO,
-            Span dq,
-            Span dk,
-            Span dv,
-            float scaleLog2) {
+    void backward(Shape shape, Prefixed sequences, BackwardOperands operands, float scaleLog2) {
         if (OrderedBackward.supports(shape.headDim())) {
             OrderedBackward ordered = hopper.ordered();
-            clear(shape, ordered.blocks(shape, sequences).numbers().keyRows(), dk, dv);
-            ordered.launch(shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, scaleLog2);
+            clear(shape, ordered.blocks(shape, sequences).numbers().keyRows(), operands);
+            ordered.launch(shape, sequences, operands, scaleLog2);
             return;
         }
         PrefixedTiles tiles = tiles(shape, sequences, HopperBackward.ROWS);
-        clear(shape, tiles.numbers().rows(), dk, dv);
-        try (Seams seams = new Seams(device, embedding, shape, tiles, k, v)) {
-            hopper.backward()
-                    .launch(
-                            shape, sequences, q, k, v, o, lse, dO, dq, dk, dv, tiles, seams,
-                            scaleLog2);
+        clear(shape, tiles.numbers().rows(), operands);
+        try (Seams seams = seams(shape, tiles, operands.forward())) {
+            hopper.backward().launch(shape, sequences, operands, tiles, seams, scaleLog2);
         }
+    }
+
+    private Seams seams(Shape shape, PrefixedTiles tiles, ForwardOperands operands) {
+        return new Seams(device, embedding, shape, tiles, operands.k(), operands.v());
     }
 
     /// Rows that are no keys get gradients of 0.
     ///
     /// @param rows how many are keys
-    private void clear(Shape shape, int rows, Span... gradients) {
+    private void clear(Shape shape, int rows, BackwardOperands operands) {
         long written = (long) rows * shape.kvHeads() * shape.headDim();
-        for (Span gradient : gradients) {
+        for (Span gradient : new Span[] {operands.dk(), operands.dv()}) {
             if (gradient.length() > written) {
                 int bytes = gradient.dtype().bytes();
                 device.fill(
@@ -86,18 +70,6 @@ final class HopperRanges {
     }
 
     private PrefixedTiles tiles(Shape shape, Prefixed sequences, int tile) {
-        PrefixedTiles.Key key = new PrefixedTiles.Key(sequences, tile, shape.causal());
-        for (PrefixedTiles tiles : lists) {
-            if (tiles.key().equals(key)) {
-                return tiles;
-            }
-        }
-        if (lists.size() == LISTS) {
-            // What is queued still reads it; memory is given away again in the stream's order.
-            lists.removeLast().buffer().close();
-        }
-        PrefixedTiles tiles = PrefixedTiles.upload(device, key);
-        lists.addFirst(tiles);
-        return tiles;
+        return lists.get(new PrefixedTiles.Key(sequences, tile, shape.causal()));
     }
 }

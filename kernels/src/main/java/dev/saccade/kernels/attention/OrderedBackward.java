@@ -5,10 +5,7 @@ import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.engine.Kernel;
 import dev.saccade.engine.Program;
 import dev.saccade.engine.TensorMap;
-import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention.Shape;
-import java.util.ArrayDeque;
-import java.util.Deque;
 import org.jspecify.annotations.Nullable;
 
 /// The backward pass in BF16 on Hopper at head dimension 128, of sequences whose keys are one range
@@ -27,7 +24,7 @@ final class OrderedBackward {
     private static final int THREADS = 128 * (GROUPS + 1);
     private static final int TILE_THREADS = 256;
 
-    /// Lists that are kept: a step uses the same in every layer.
+    /// Lists that are kept.
     private static final int LISTS = 4;
 
     private final CudaDevice cuda;
@@ -36,7 +33,7 @@ final class OrderedBackward {
     private final TensorMap values;
     private final TensorMap queries;
     private final TensorMap upstream;
-    private final Deque<KeyBlocks> lists = new ArrayDeque<>();
+    private final RecentLists<KeyBlocks.Key, KeyBlocks> lists;
     private @Nullable Program program;
 
     OrderedBackward(CudaDevice cuda, BackwardStatistics statistics) {
@@ -46,6 +43,11 @@ final class OrderedBackward {
         values = HopperAttention.rows(cuda);
         queries = HopperAttention.rows(cuda);
         upstream = HopperAttention.rows(cuda);
+        lists =
+                new RecentLists<>(
+                        LISTS,
+                        key -> KeyBlocks.upload(cuda, key),
+                        blocks -> blocks.buffer().close());
     }
 
     static boolean supports(int headDim) {
@@ -67,19 +69,11 @@ final class OrderedBackward {
                 + (2 + 2 * GROUPS + 2 * STAGES) * Long.BYTES;
     }
 
-    /// @param q begins, as all operands do, on 16 bytes
+    /// @param operands begin on 16 bytes
     void launch(
             Shape shape,
             PrefixedAttention.Prefixed sequences,
-            Span q,
-            Span k,
-            Span v,
-            Span o,
-            Span lse,
-            Span dO,
-            Span dq,
-            Span dk,
-            Span dv,
+            BackwardOperands operands,
             float scaleLog2) {
         KeyBlocks blocks = blocks(shape, sequences);
         KeyBlocks.Numbers numbers = blocks.numbers();
@@ -95,21 +89,24 @@ final class OrderedBackward {
         long turns = tiles * GROUPS + 1; // the last is how many items have been taken
         try (DeviceBuffer sums = cuda.allocate(Math.max(1, parts) * Float.BYTES);
                 DeviceBuffer order = cuda.allocate(turns * Integer.BYTES);
-                BackwardStatistics.Lines lines = statistics.sumUp(shape, queryRows, o, lse, dO)) {
+                BackwardStatistics.Lines lines = statistics.sumUp(shape, queryRows, operands)) {
             if (numbers.itemCount() > 0) {
                 cuda.fill(order, 0, turns * Integer.BYTES, (byte) 0);
-                HopperAttention.encode(keys, k, keyRows, shape.kvHeads() * WIDTH, KEYS);
-                HopperAttention.encode(values, v, keyRows, shape.kvHeads() * WIDTH, KEYS);
-                HopperAttention.encode(queries, q, queryRows, shape.heads() * WIDTH, TILE);
-                HopperAttention.encode(upstream, dO, queryRows, shape.heads() * WIDTH, TILE);
+                HopperAttention.encode(keys, operands.k(), keyRows, shape.kvHeads() * WIDTH, KEYS);
+                HopperAttention.encode(
+                        values, operands.v(), keyRows, shape.kvHeads() * WIDTH, KEYS);
+                HopperAttention.encode(
+                        queries, operands.q(), queryRows, shape.heads() * WIDTH, TILE);
+                HopperAttention.encode(
+                        upstream, operands.dO(), queryRows, shape.heads() * WIDTH, TILE);
                 kernel("backward_128")
                         .tensorMap(keys)
                         .tensorMap(values)
                         .tensorMap(queries)
                         .tensorMap(upstream)
                         .tensorMap(lines.encode(TILE))
-                        .pointer(dk.address())
-                        .pointer(dv.address())
+                        .pointer(operands.dk().address())
+                        .pointer(operands.dv().address())
                         .pointer(sums.address())
                         .pointer(order.address())
                         .pointer(order.address() + (turns - 1) * Integer.BYTES)
@@ -130,7 +127,7 @@ final class OrderedBackward {
             if (tiles > 0) {
                 kernel("round_queries_128")
                         .pointer(sums.address())
-                        .pointer(dq.address())
+                        .pointer(operands.dq().address())
                         .pointer(blocks.tiles())
                         .int32(shape.heads())
                         .float32(shape.scale())
@@ -141,25 +138,13 @@ final class OrderedBackward {
 
     /// The lists of a call, made if they are not among those of the last ones.
     KeyBlocks blocks(Shape shape, PrefixedAttention.Prefixed sequences) {
-        KeyBlocks.Key key =
+        return lists.get(
                 new KeyBlocks.Key(
                         sequences,
                         shape.heads(),
                         shape.kvHeads(),
                         shape.causal(),
-                        cuda.properties().multiprocessors());
-        for (KeyBlocks blocks : lists) {
-            if (blocks.key().equals(key)) {
-                return blocks;
-            }
-        }
-        if (lists.size() == LISTS) {
-            // What is queued still reads it; memory is given away again in the stream's order.
-            lists.removeLast().buffer().close();
-        }
-        KeyBlocks blocks = KeyBlocks.upload(cuda, key);
-        lists.addFirst(blocks);
-        return blocks;
+                        cuda.properties().multiprocessors()));
     }
 
     private Kernel kernel(String name) {

@@ -8,10 +8,8 @@ import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.Attention.Shape;
 import dev.saccade.kernels.embedding.Embedding;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Deque;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -41,7 +39,7 @@ import org.jspecify.annotations.Nullable;
 /// multiple of 128. So that they don't depend on other sequences, a call in which a prefix or own
 /// keys end within those of another sequence has them copied on its way back.
 public final class PrefixedAttention {
-    /// Lists of rows that are kept: a step uses the same in every layer.
+    /// Lists of rows that are kept.
     private static final int LISTS = 4;
 
     /// Where sequences lie.
@@ -94,8 +92,7 @@ public final class PrefixedAttention {
     ///
     /// @param rows I32, where each row of those keys comes from
     /// @param count how many rows
-    private record Sides(
-            Prefixed key, Sequences plain, Sequences joined, DeviceBuffer rows, int count) {
+    private record Sides(Sequences plain, Sequences joined, DeviceBuffer rows, int count) {
         Span indices() {
             return Span.of(rows, DType.I32);
         }
@@ -104,7 +101,8 @@ public final class PrefixedAttention {
     private final Device device;
     private final Attention attention;
     private final Embedding embedding;
-    private final Deque<Sides> kept = new ArrayDeque<>();
+    private final RecentLists<Prefixed, Sides> kept =
+            new RecentLists<>(LISTS, this::split, sides -> sides.rows.close());
 
     /// @param attention that of the device
     PrefixedAttention(Device device, Attention attention) {
@@ -126,7 +124,7 @@ public final class PrefixedAttention {
             kernels.forward(shape, sequences, q, k, v, o, lse);
             return;
         }
-        Sides sides = sides(sequences);
+        Sides sides = kept.get(sequences);
         if (sides.plain.count() > 0) {
             attention.forward(shape, sides.plain, q, k, v, o, lse);
         }
@@ -160,7 +158,7 @@ public final class PrefixedAttention {
             kernels.backward(shape, sequences, q, k, v, o, lse, dO, dq, dk, dv);
             return;
         }
-        Sides sides = sides(sequences);
+        Sides sides = kept.get(sequences);
         clear(dk);
         clear(dv);
         if (sides.plain.count() > 0) {
@@ -239,21 +237,6 @@ public final class PrefixedAttention {
         }
     }
 
-    private Sides sides(Prefixed sequences) {
-        for (Sides sides : kept) {
-            if (sides.key.equals(sequences)) {
-                return sides;
-            }
-        }
-        if (kept.size() == LISTS) {
-            // What is queued still reads it; memory is given away again in the stream's order.
-            kept.removeLast().rows.close();
-        }
-        Sides sides = split(sequences);
-        kept.addFirst(sides);
-        return sides;
-    }
-
     private Sides split(Prefixed sequences) {
         Sequences own = sequences.own;
         int count = own.count();
@@ -286,7 +269,6 @@ public final class PrefixedAttention {
             device.upload(MemorySegment.ofArray(rows), buffer, 0);
         }
         return new Sides(
-                sequences,
                 new Sequences(
                         pick(own.queryStart(), plain),
                         pick(own.queryLength(), plain),

@@ -1,0 +1,43 @@
+package dev.saccade.kernels.attention;
+
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.function.Consumer;
+import java.util.function.Function;
+
+/// What was made last for some keys, in device memory: a step uses the same lists in every layer.
+///
+/// @param <K> what decides a list
+/// @param <L> the list
+final class RecentLists<K, L> {
+    private final int most;
+    private final Function<K, L> make;
+    private final Consumer<L> close;
+    private final Deque<Entry<K, L>> entries = new ArrayDeque<>();
+
+    private record Entry<K, L>(K key, L list) {}
+
+    /// @param most how many are kept
+    /// @param close gives one's memory away: what is queued may still read it, and memory is given
+    ///   away again in the stream's order
+    RecentLists(int most, Function<K, L> make, Consumer<L> close) {
+        this.most = most;
+        this.make = make;
+        this.close = close;
+    }
+
+    /// The list for a key, made if it is not there.
+    L get(K key) {
+        for (Entry<K, L> entry : entries) {
+            if (entry.key.equals(key)) {
+                return entry.list;
+            }
+        }
+        if (entries.size() == most) {
+            close.accept(entries.removeLast().list);
+        }
+        L list = make.apply(key);
+        entries.addFirst(new Entry<>(key, list));
+        return list;
+    }
+}
