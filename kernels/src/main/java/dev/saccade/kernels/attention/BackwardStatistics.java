@@ -36,10 +36,10 @@ final class BackwardStatistics {
 
     /// Starts the sums for a call; they live until the result is closed.
     ///
-    /// @param rows of q, at least 1
+    /// @param rows of q; of none, there are none
     Lines sumUp(Shape shape, int rows, BackwardOperands operands) {
         int heads = shape.heads();
-        int places = rows + COPIES - 1;
+        int places = Math.max(1, rows) + COPIES - 1;
         int pitch = Math.ceilDiv(places, PITCH) * PITCH;
         int lines = COPIES * LINES * heads;
         DeviceBuffer buffer = cuda.allocate((long) lines * pitch * Float.BYTES);

@@ -72,7 +72,7 @@ final class HopperBackward {
             float scaleLog2) {
         Rows rows = new Rows(shape, sequences.queryRows(), sequences.keyRows());
         try (BackwardStatistics.Lines lines =
-                statistics.sumUp(shape, rows.mappedQueries(), operands)) {
+                statistics.sumUp(shape, rows.queries, operands)) {
             keysStay(rows, operands);
             Kernel launch = maps("keys_backward_64", lines, TILE);
             launch.pointer(operands.dk().address())
@@ -99,7 +99,7 @@ final class HopperBackward {
             float scaleLog2) {
         Rows rows = new Rows(shape, sequences.own().queryRows(), sequences.keyRows());
         try (BackwardStatistics.Lines lines =
-                statistics.sumUp(shape, rows.mappedQueries(), operands)) {
+                statistics.sumUp(shape, rows.queries, operands)) {
             keysStay(rows, operands);
             Kernel launch = maps("prefixed_keys_backward_64", lines, TILE);
             launch.pointer(operands.dk().address())
