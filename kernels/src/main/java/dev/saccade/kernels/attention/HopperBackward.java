@@ -71,8 +71,7 @@ final class HopperBackward {
             TileList queries,
             float scaleLog2) {
         Rows rows = new Rows(shape, sequences.queryRows(), sequences.keyRows());
-        try (BackwardStatistics.Lines lines =
-                statistics.sumUp(shape, rows.queries, operands)) {
+        try (BackwardStatistics.Lines lines = statistics.sumUp(shape, rows.queries, operands)) {
             keysStay(rows, operands);
             Kernel launch = maps("keys_backward_64", lines, TILE);
             launch.pointer(operands.dk().address())
@@ -98,8 +97,7 @@ final class HopperBackward {
             Seams seams,
             float scaleLog2) {
         Rows rows = new Rows(shape, sequences.own().queryRows(), sequences.keyRows());
-        try (BackwardStatistics.Lines lines =
-                statistics.sumUp(shape, rows.queries, operands)) {
+        try (BackwardStatistics.Lines lines = statistics.sumUp(shape, rows.queries, operands)) {
             keysStay(rows, operands);
             Kernel launch = maps("prefixed_keys_backward_64", lines, TILE);
             launch.pointer(operands.dk().address())
