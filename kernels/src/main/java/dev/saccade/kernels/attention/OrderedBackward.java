@@ -77,20 +77,20 @@ final class OrderedBackward {
             float scaleLog2) {
         KeyBlocks blocks = blocks(shape, sequences);
         KeyBlocks.Numbers numbers = blocks.numbers();
-        int queries = sequences.own().queryRows();
-        int queryRows = Math.max(1, queries);
+        int count = sequences.own().queryRows();
+        int queryRows = Math.max(1, count);
         int keyRows = Math.max(1, sequences.keyRows());
         long tiles = Math.multiplyExact((long) numbers.tileCount(), shape.heads());
         long parts = Math.multiplyExact(tiles, TILE * WIDTH);
         if (tiles * GROUPS >= Integer.MAX_VALUE) {
             throw new IllegalArgumentException(
                     "attention of %d queries with %d heads is too long for one call"
-                            .formatted(queries, shape.heads()));
+                            .formatted(count, shape.heads()));
         }
         long turns = tiles * GROUPS + 1; // the last is how many items have been taken
         try (DeviceBuffer sums = cuda.allocate(Math.max(1, parts) * Float.BYTES);
                 DeviceBuffer order = cuda.allocate(turns * Integer.BYTES);
-                BackwardStatistics.Lines lines = statistics.sumUp(shape, queries, operands)) {
+                BackwardStatistics.Lines lines = statistics.sumUp(shape, count, operands)) {
             if (numbers.itemCount() > 0) {
                 cuda.fill(order, 0, turns * Integer.BYTES, (byte) 0);
                 HopperAttention.encode(keys, operands.k(), keyRows, shape.kvHeads() * WIDTH, KEYS);
