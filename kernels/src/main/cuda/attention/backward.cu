@@ -337,7 +337,6 @@ __device__ __forceinline__ void queries_backward(const bf16* q, const bf16* k, c
     }
   }
 
-  if constexpr (ORDERED<WIDTH>) __syncwarp();  // all lanes have read the tile's rows
   round_rows<WIDTH>(warpTile, sum, scale, scale, lane);
   __syncwarp();
   store_rows<WIDTH, 16>(warpTile, headDim, lane, [&](int at) {

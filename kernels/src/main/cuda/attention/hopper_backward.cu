@@ -251,8 +251,8 @@ __device__ __forceinline__ void produce_for_queries(const Maps& maps, Range rang
   }
 }
 
-// A warpgroup's rows of one of the tensors that stay, as left operands of products over the head dimension. In registers: that
-// halves what such a product reads of shared memory.
+// A warpgroup's rows of one of the tensors that stay, as left operands of products over the head dimension, in registers:
+// that halves what such a product reads of shared memory.
 template <typename S> struct Held {
   uint32_t rows[4 * S::STEPS];
 
@@ -585,7 +585,8 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
     // A warp's rows of the queries' place are its own: all others have theirs in registers.
     const long long stride = static_cast<long long>(heads) * S::WIDTH;
     const long long to = (job.queryStart + warp_first()) * stride + job.head * S::WIDTH;
-    store_sum<S::WIDTH, STAYING_PANEL>(sum, scale, place + warp * (16 * ROW_BYTES), dq + to, stride, job.queryLength - warp_first());
+    store_sum<S::WIDTH, STAYING_PANEL>(sum, scale, place + warp * (16 * ROW_BYTES), dq + to, stride,
+                                       job.queryLength - warp_first());
     asynchronous_fence();
     barrier_arrive(barriers.staying_empty(slot.stage));
     slot.next();

@@ -8,9 +8,9 @@
 // Scores are computed transposed, so that rounded weights are the left operand of dv += p' dO as they lie in registers.
 // Slopes go through shared memory, where both warpgroups meet: a tile's dq sums over all keys of the block, and each
 // warpgroup computes half of its columns. Two more threads add these parts up in memory, in fp32 and in the order of the
-// keys: a block waits until all before it have added theirs. Items come in an order in which that is seldom long (see
-// HopperBackward.java), and an item only waits for earlier ones, so some block can always go on. Another kernel
-// rounds what has been summed.
+// keys: a block waits until all before it have added theirs. Items come in an order in which that is seldom long
+// (KeyBlocks.java), and an item only waits for earlier ones, so some block can always go on. Another kernel rounds what
+// has been summed.
 //
 // Products are started as soon as what they read is there: the next tile's scores and the sum for dk are under way while
 // a warpgroup stores its part of dq, dO v' while it computes weights, the sum for dv while it computes slopes.
@@ -28,7 +28,7 @@ constexpr int STAGES = 3;
 // Named barriers: each warpgroup's own, and the one of both.
 constexpr int OWN = 1, BOTH = 3;
 
-// What the host lists (HopperBackward.java): keys of one sequence and head, and for each of the sequences whose queries
+// What the host lists (KeyBlocks.java): keys of one sequence and head, and for each of the sequences whose queries
 // see them a `Range`.
 struct Item {
   int keyRow, keys, head, firstRange, ranges;
@@ -51,7 +51,7 @@ struct Place {
 };
 constexpr int NO_TURN = -1, NO_ITEM = -1;
 
-// Where what lies in shared memory. HopperBackward.java has the same numbers.
+// Where what lies in shared memory. OrderedBackward.java has the same numbers.
 constexpr int TILE_BYTES = PANELS * TILE_PANEL;
 constexpr int KEY_PANEL = KEYS * ROW_BYTES, KEY_BYTES = PANELS * KEY_PANEL;
 constexpr int PART_BYTES = TILE * WIDTH / GROUPS * 4;
@@ -65,7 +65,8 @@ constexpr int STEPS_AT = STATISTICS_AT + STAGES * TILE_STATISTICS;
 constexpr int ITEM_AT = STEPS_AT + STAGES * static_cast<int>(sizeof(Step));
 constexpr int PLACES_AT = ITEM_AT + 32;
 constexpr int BARRIERS_AT = PLACES_AT + GROUPS * static_cast<int>(sizeof(Place));
-static_assert(sizeof(Item) <= 32 && BARRIERS_AT % 8 == 0 && GROUPS * PART_BYTES >= KEY_BYTES && 2 * SLOPE_BYTES >= KEY_BYTES);
+static_assert(sizeof(Item) <= 32 && BARRIERS_AT % 8 == 0);
+static_assert(GROUPS * PART_BYTES >= KEY_BYTES && 2 * SLOPE_BYTES >= KEY_BYTES, "results leave through them");
 static_assert(BARRIERS_AT + (2 + 2 * GROUPS + 2 * STAGES) * 8 <= 232448, "a block's shared memory");
 
 using Part = float[TILE * WIDTH / GROUPS / GROUP_THREADS];
@@ -182,8 +183,7 @@ __device__ __forceinline__ void add_parts(int group, unsigned char* shared, floa
 }
 
 // result = 64 rows of keys or values times a tile's first; the products are only started.
-template <int N>
-__device__ __forceinline__ void start_scores(float (&result)[N], uint64_t rows, uint64_t tile) {
+template <int N> __device__ __forceinline__ void start_scores(float (&result)[N], uint64_t rows, uint64_t tile) {
   wgmma_first<true, true>(result, rows, tile);
 #pragma unroll
   for (int step = 1; step < STEPS; step++) {
@@ -193,7 +193,8 @@ __device__ __forceinline__ void start_scores(float (&result)[N], uint64_t rows, 
 }
 
 // sum += slopes in shared memory, of which a row is one key's, times the first rows of a tile.
-template <int COLUMNS> __device__ __forceinline__ void start_key_sum(float (&sum)[WIDTH / 2], uint64_t left, uint64_t tile) {
+template <int COLUMNS>
+__device__ __forceinline__ void start_key_sum(float (&sum)[WIDTH / 2], uint64_t left, uint64_t tile) {
 #pragma unroll
   for (int step = 0; step < COLUMNS / 16; step++) {
     wgmma<true, false>(sum, left + step * DESCRIPTOR_STEP<true>, tile + step * DESCRIPTOR_STEP<false>);
