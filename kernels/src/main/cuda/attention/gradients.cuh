@@ -4,6 +4,7 @@
 
 #include "hopper.cuh"
 #include "ptx.cuh"
+#include "softmax.cuh"
 
 namespace saccade {
 
@@ -46,6 +47,38 @@ template <int N> __device__ __forceinline__ void round_operand(uint32_t (&operan
 
 __device__ __forceinline__ float slope_of(float weight, float product, float constant) {
   return __fmul_rn(weight, __fsub_rn(product, constant));
+}
+
+// Transposed scores become weights. `statistics` is the tile's place of them, `column` this lane's first query.
+template <int N>
+__device__ __forceinline__ void weigh_columns(const float (&score)[N], float (&weights)[N], uint32_t statistics,
+                                              int column, float scaleLog2) {
+#pragma unroll
+  for (int n = 0; n < N / 4; n++) {
+    const float2 lse = load_shared_pair(statistics + 4 * (8 * n + column));
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      weights[4 * n + 2 * half] = weight(score[4 * n + 2 * half], scaleLog2, lse.x);
+      weights[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
+    }
+  }
+}
+
+// Transposed products dO v' become the scores' slopes.
+template <int N>
+__device__ __forceinline__ void slope_columns(const float (&weights)[N], float (&slope)[N], uint32_t statistics,
+                                              int column) {
+#pragma unroll
+  for (int n = 0; n < N / 4; n++) {
+    const float2 constant = load_shared_pair(statistics + 4 * (TILE + 8 * n + column));
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      float& even = slope[4 * n + 2 * half];
+      float& odd = slope[4 * n + 2 * half + 1];
+      even = slope_of(weights[4 * n + 2 * half], even, constant.x);
+      odd = slope_of(weights[4 * n + 2 * half + 1], odd, constant.y);
+    }
+  }
 }
 
 // Rows `from` to `to` of so many panels belong to another sequence or to nobody: they become 0, whatever they were

@@ -343,29 +343,7 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
           }
         }
       }
-#pragma unroll
-      for (int n = 0; n < N / 4; n++) {
-        const float2 lse = load_shared_pair(statistics_at(at.stage) + 4 * (8 * n + column));
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          weights[4 * n + 2 * half] = weight(score[4 * n + 2 * half], scaleLog2, lse.x);
-          weights[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
-        }
-      }
-    };
-    // dO v' becomes the scores' slopes.
-    const auto slope_all = [&]<int N>(const float (&weights)[N], float (&slope)[N]) {
-#pragma unroll
-      for (int n = 0; n < N / 4; n++) {
-        const float2 constant = load_shared_pair(statistics_at(at.stage) + 4 * (TILE + 8 * n + column));
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          float& even = slope[4 * n + 2 * half];
-          float& odd = slope[4 * n + 2 * half + 1];
-          even = slope_of(weights[4 * n + 2 * half], even, constant.x);
-          odd = slope_of(weights[4 * n + 2 * half + 1], odd, constant.y);
-        }
-      }
+      weigh_columns(score, weights, statistics_at(at.stage), column, scaleLog2);
     };
     // One tile of COLUMNS queries after the other. Its last products are only started; what they read stays in
     // `rounded`. `follows`: the products of the tile before still read `slopes` and their stage.
@@ -391,7 +369,7 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
       wgmma_commit();
       wgmma_wait<1>();
       pin(slope);
-      slope_all(score, slope);
+      slope_columns(score, slope, statistics_at(at.stage), column);
       round_operand(rounded, slope);
       wgmma_fence();
       start_sum(keySum, rounded, matrix_descriptor(queries_at(at.stage), TILE_PANEL));

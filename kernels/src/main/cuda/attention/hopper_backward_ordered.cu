@@ -284,30 +284,12 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
           }
         }
       }
-#pragma unroll
-      for (int n = 0; n < N / 4; n++) {
-        const float2 lse = load_shared_pair(statistics_at(at.stage) + 4 * (8 * n + column));
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          score[4 * n + 2 * half] = weight(score[4 * n + 2 * half], scaleLog2, lse.x);
-          score[4 * n + 2 * half + 1] = weight(score[4 * n + 2 * half + 1], scaleLog2, lse.y);
-        }
-      }
+      weigh_columns(score, score, statistics_at(at.stage), column, scaleLog2);
       pin(score);
     };
     // dO v' becomes the scores' slopes, which both warpgroups then have in shared memory.
     const auto share_slopes = [&]<int N>(const float (&weights)[N], float (&slope)[N]) {
-#pragma unroll
-      for (int n = 0; n < N / 4; n++) {
-        const float2 constant = load_shared_pair(statistics_at(at.stage) + 4 * (TILE + 8 * n + column));
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          float& even = slope[4 * n + 2 * half];
-          float& odd = slope[4 * n + 2 * half + 1];
-          even = slope_of(weights[4 * n + 2 * half], even, constant.x);
-          odd = slope_of(weights[4 * n + 2 * half + 1], odd, constant.y);
-        }
-      }
+      slope_columns(weights, slope, statistics_at(at.stage), column);
       const int row = warp_first() + lane % 16;
       const uint32_t to = slopes_at() + row * ROW_BYTES;
 #pragma unroll

@@ -20,8 +20,9 @@ final class HopperAttention {
 
     private static final int BYTES = 2;
 
-    /// Asks for one kind of kernels wherever they can be used, forward and backward: `portable`,
-    /// `simple` or `overlapped`. No kernel shows in the bits; this is to measure them.
+    /// Asks for one kernel of the forward pass wherever it can be used: `portable`, `simple` or
+    /// `overlapped`; with `portable` the backward pass is the portable one, too. No kernel shows in
+    /// the bits; this is to measure them.
     static final String PROPERTY = "saccade.attention";
 
     private final CudaDevice cuda;
@@ -45,7 +46,7 @@ final class HopperAttention {
         this(cuda, choice(System.getProperty(PROPERTY)));
     }
 
-    /// @param choice of every call's kernel, forward and backward
+    /// @param choice of every call's kernel
     HopperAttention(CudaDevice cuda, Choice choice) {
         this.cuda = cuda;
         this.choice = choice;
@@ -88,7 +89,8 @@ final class HopperAttention {
         return cuda.properties().computeMajor() == 9;
     }
 
-    /// The kernel for a forward pass; null for the portable one.
+    /// The kernel for a call, of which the backward pass comes here, too; null where both are the
+    /// portable ones.
     @Nullable HopperForward choose(Shape shape, Sequences sequences) {
         return HopperForward.supports(shape.headDim()) ? choice.kernel(shape, sequences) : null;
     }

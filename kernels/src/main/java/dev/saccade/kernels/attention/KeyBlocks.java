@@ -5,7 +5,6 @@ import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
 import dev.saccade.kernels.attention.PrefixedTiles.Range;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -17,13 +16,14 @@ import org.jspecify.annotations.Nullable;
 /// What the kernels of `attention/hopper_backward_ordered.cu` work on, in device memory: blocks of
 /// keys of one key-value head, and the sequences whose queries see them.
 ///
-/// A sequence's dq is added up block after block, in the order in which its keys lie in memory:
-/// each of its blocks has a turn. A block of the GPU takes the items as they are listed and may
-/// wait for earlier ones alone, so some can always go on. Listed one head after the other, blocks
-/// that run at the same time would be those of few heads and read the same queries, but one that
-/// has only few tiles to go past would wait for the one before it, which began just before, most of
-/// the time; listed block by block, nobody would wait and nobody would share. So the blocks of a
-/// few heads take turns: as many that a block begins about one tile later than the one before it.
+/// A sequence's dq is added up block after block, those of its prefix first: each of its blocks has
+/// a turn. A block of the GPU takes the items as they are listed and may wait for earlier ones
+/// alone, so some can always go on. Listed one head after the other, blocks that run at the same
+/// time are those of few heads and read the same queries, but each begins just after the one for
+/// which it waits; listed block by block, nobody waits and nobody shares. So the blocks of a few
+/// heads take turns: as many that a block begins about one tile later than the one before it. Keys
+/// of prefixes come before all others: queries of many sequences go past them, and when own keys'
+/// turns come, those are over.
 ///
 /// @param key what the lists were made for
 /// @param numbers the lists
@@ -42,7 +42,8 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
     /// one, as adding to memory takes its time, too.
     private static final double LAG = 1.3;
 
-    /// All that decides the lists; see [TileList.Key].
+    /// All that decides the lists; see [TileList.Key]. Prefixes are compared by what they are, as
+    /// [#plain] makes them anew for each call.
     ///
     /// @param multiprocessors of the GPU: they decide the order of the items, no result
     record Key(Prefixed sequences, int heads, int kvHeads, boolean causal, int multiprocessors) {
@@ -88,14 +89,8 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
 
     static KeyBlocks upload(CudaDevice device, Key key) {
         Numbers numbers = numbers(key);
-        int[] all =
-                Stream.of(numbers.items, numbers.ranges, numbers.tiles)
-                        .flatMapToInt(IntStream::of)
-                        .toArray();
-        DeviceBuffer buffer = device.allocate(Math.max(1, all.length) * 4L);
-        if (all.length > 0) {
-            device.upload(MemorySegment.ofArray(all), buffer, 0);
-        }
+        DeviceBuffer buffer =
+                RecentLists.upload(device, numbers.items, numbers.ranges, numbers.tiles);
         return new KeyBlocks(key, numbers, buffer);
     }
 
@@ -308,10 +303,5 @@ record KeyBlocks(Key key, Numbers numbers, DeviceBuffer buffer) {
     static Prefixed plain(Sequences sequences) {
         int[] none = new int[sequences.count()];
         return new Prefixed(sequences, none, none);
-    }
-
-    @Override
-    public String toString() {
-        return "KeyBlocks[%d items, %d tiles]".formatted(numbers.itemCount(), numbers.tileCount());
     }
 }

@@ -7,7 +7,6 @@ import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.Attention.Shape;
 import dev.saccade.kernels.embedding.Embedding;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -264,10 +263,7 @@ public final class PrefixedAttention {
             }
             keyLength[i] = next - keyStart[i];
         }
-        DeviceBuffer buffer = device.allocate(Math.max(1, total) * 4L);
-        if (total > 0) {
-            device.upload(MemorySegment.ofArray(rows), buffer, 0);
-        }
+        DeviceBuffer buffer = RecentLists.upload(device, rows);
         return new Sides(
                 new Sequences(
                         pick(own.queryStart(), plain),

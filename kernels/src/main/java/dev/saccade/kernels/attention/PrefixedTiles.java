@@ -6,13 +6,11 @@ import dev.saccade.kernels.DType;
 import dev.saccade.kernels.Span;
 import dev.saccade.kernels.attention.Attention.Sequences;
 import dev.saccade.kernels.attention.PrefixedAttention.Prefixed;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 
 /// What the kernels named `prefixed` of `attention/hopper.cu` and `hopper_backward.cu` work on, in
 /// device memory: what [TileList] is to the others.
@@ -59,14 +57,9 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
 
     static PrefixedTiles upload(CudaDevice device, Key key) {
         Numbers numbers = numbers(key);
-        int[] all =
-                Stream.of(numbers.queries, numbers.keys, numbers.walks, numbers.seams)
-                        .flatMapToInt(IntStream::of)
-                        .toArray();
-        DeviceBuffer buffer = device.allocate(Math.max(1, all.length) * 4L);
-        if (all.length > 0) {
-            device.upload(MemorySegment.ofArray(all), buffer, 0);
-        }
+        DeviceBuffer buffer =
+                RecentLists.upload(
+                        device, numbers.queries, numbers.keys, numbers.walks, numbers.seams);
         return new PrefixedTiles(key, numbers, buffer);
     }
 

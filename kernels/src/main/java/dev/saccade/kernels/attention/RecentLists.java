@@ -1,6 +1,10 @@
 package dev.saccade.kernels.attention;
 
+import dev.saccade.engine.Device;
+import dev.saccade.engine.DeviceBuffer;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayDeque;
+import java.util.Arrays;
 import java.util.Deque;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -24,6 +28,16 @@ final class RecentLists<K, L> {
         this.most = most;
         this.make = make;
         this.close = close;
+    }
+
+    /// Lists one behind the other in device memory; at least 4 bytes of it.
+    static DeviceBuffer upload(Device device, int[]... lists) {
+        int[] all = Arrays.stream(lists).flatMapToInt(Arrays::stream).toArray();
+        DeviceBuffer buffer = device.allocate(Math.max(1, all.length) * 4L);
+        if (all.length > 0) {
+            device.upload(MemorySegment.ofArray(all), buffer, 0);
+        }
+        return buffer;
     }
 
     /// The list for a key, made if it is not there.

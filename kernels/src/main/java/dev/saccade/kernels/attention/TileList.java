@@ -3,7 +3,6 @@ package dev.saccade.kernels.attention;
 import dev.saccade.engine.CudaDevice;
 import dev.saccade.engine.DeviceBuffer;
 import dev.saccade.kernels.attention.Attention.Sequences;
-import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 
 /// The tiles that a kernel's blocks work on, in device memory: for each {queryStart, queryLength,
@@ -36,10 +35,7 @@ record TileList(Key key, int count, DeviceBuffer buffer) {
 
     static TileList upload(CudaDevice device, Key key) {
         int[] tiles = tiles(key);
-        DeviceBuffer buffer = device.allocate(Math.max(1, tiles.length) * 4L);
-        if (tiles.length > 0) {
-            device.upload(MemorySegment.ofArray(tiles), buffer, 0);
-        }
+        DeviceBuffer buffer = RecentLists.upload(device, tiles);
         return new TileList(key, tiles.length / INTS, buffer);
     }
 
