@@ -1,10 +1,10 @@
 // Attention forward in bf16 on Hopper (sm_90a), for training and prefill: the bits of forward.cu by TMA and wgmma.
 //
 // A block is persistent: it computes one item, 64 queries of one head for each of its warpgroups, after the other. One
-// thread of the first warpgroup keeps tiles of 128 keys and values on their way by TMA, and the next item's queries; the
-// other warpgroups multiply: scores = q k^T from shared memory, the online softmax on them where they lie, weights rounded
-// to bf16 in registers as the left operand of weights v. Of the last tile that a warpgroup sees they multiply the first
-// 32, the first 64 or all 128 keys.
+// thread of the first warpgroup keeps tiles of keys and values on their way by TMA, and the next item's queries; the
+// other warpgroups multiply: scores = q k^T from shared memory, the online softmax on them where they lie, weights
+// rounded to bf16 in registers as the left operand of weights v. Of the last tile that a warpgroup sees they multiply
+// the first 32, the first 64 or all keys.
 //
 // Every element is one chain of products over the head dimension or the keys in order, as in forward.cu, and the softmax
 // steps through the same blocks of 32 keys. A row's shift (softmax.cuh) seldom moves: where it stays for a whole tile in all
@@ -19,20 +19,17 @@
 namespace saccade {
 namespace {
 
-constexpr int KEYS = 128;        // of a tile
-constexpr int BLOCK = 32;        // keys of one step of the softmax: this decides bits
-constexpr int BLOCKS = KEYS / BLOCK;
-constexpr int GROUP_ROWS = 64;   // queries of a warpgroup
+constexpr int BLOCK = 32;       // keys of one step of the softmax: this decides bits
+constexpr int GROUP_ROWS = 64;  // queries of a warpgroup
 constexpr int GROUP_THREADS = 128;
-constexpr int ROW_BYTES = 128;   // 64 elements, the span of the swizzle; wider rows are several panels
-constexpr int KEY_PANEL = KEYS * ROW_BYTES;
+constexpr int ROW_BYTES = 128;  // 64 elements, the span of the swizzle; wider rows are several panels
 
 // Named barriers: each warpgroup's own, and the ones at which it waits for its turn.
 constexpr int OWN = 1, TURN = 4;
 
-// What a query has one of a key for in a warpgroup's registers: 64 x 128 scores, element i as wgmma leaves it.
-using Scores = float[GROUP_ROWS * KEYS / GROUP_THREADS];
-using Weights = uint32_t[GROUP_ROWS * KEYS / GROUP_THREADS / 2];
+// What a warpgroup has of 64 queries and so many blocks of keys in its registers, element i as wgmma leaves it.
+template <int BLOCKS> using Scores = float[GROUP_ROWS * BLOCKS * BLOCK / GROUP_THREADS];
+template <int BLOCKS> using Weights = uint32_t[GROUP_ROWS * BLOCKS * BLOCK / GROUP_THREADS / 2];
 
 // The queries and keys of an item.
 struct Job {
@@ -44,16 +41,18 @@ struct Job {
   }
 
   // Tiles that hold the keys of the queries `from` to `from + count`.
-  __device__ __forceinline__ int tiles(int from, int count, int causal) const {
+  template <int KEYS> __device__ __forceinline__ int tiles(int from, int count, int causal) const {
     const int end = min(from + count, queryLength);
     return end > max(from, 0) ? (visible(end - 1, causal) + KEYS - 1) / KEYS : 0;
   }
 };
 
-// HopperAttention.java has the same numbers.
-template <int WIDTH_, int GROUPS_, int STAGES_> struct Shape {
+// HopperForward.java has the same numbers.
+template <int WIDTH_, int KEYS_, int STAGES_, int EARLY_> struct Shape {
   static constexpr int WIDTH = WIDTH_, PANELS = WIDTH / 64, STEPS = WIDTH / 16;
-  static constexpr int GROUPS = GROUPS_, ROWS = GROUP_ROWS * GROUPS, STAGES = STAGES_;
+  static constexpr int GROUPS = 3, ROWS = GROUP_ROWS * GROUPS, STAGES = STAGES_;
+  static constexpr int KEYS = KEYS_, BLOCKS = KEYS / BLOCK, KEY_PANEL = KEYS * ROW_BYTES;  // of a tile
+  static constexpr int EARLY = EARLY_;  // blocks of a tile whose values are added during the softmax of the others
   static constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
   static constexpr int QUERY_PANEL = ROWS * ROW_BYTES, QUERY_BYTES = PANELS * QUERY_PANEL;
   static constexpr int KEY_BYTES = PANELS * KEY_PANEL;
@@ -62,8 +61,7 @@ template <int WIDTH_, int GROUPS_, int STAGES_> struct Shape {
   static constexpr int BARRIERS_AT = JOBS_AT + 2 * static_cast<int>(sizeof(Job));
   static_assert(BARRIERS_AT % 8 == 0 && BARRIERS_AT + (4 + 4 * STAGES) * 8 <= 232448, "a block's shared memory");
   // What ptxas gives each thread at the start is shared out again: to the thread that loads, and to those that multiply.
-  static constexpr int PRODUCER_REGISTERS = GROUPS == 2 ? 24 : 32;
-  static constexpr int CONSUMER_REGISTERS = GROUPS == 2 ? 240 : 160;
+  static constexpr int PRODUCER_REGISTERS = 32, CONSUMER_REGISTERS = 160;
 };
 
 // A block's barriers: `full` when TMA has filled a place, `empty` when all warpgroups have read it.
@@ -115,23 +113,23 @@ __device__ __forceinline__ void produce(const TensorMap& q, Range range, unsigne
     }
     slot.next();
     const int x = job.head / group * S::WIDTH;
-    const int count = job.tiles(job.first, S::ROWS, causal);
+    const int count = job.tiles<S::KEYS>(job.first, S::ROWS, causal);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
-      const KeyRows from = range.template at<KEYS>(i * KEYS);
+      const KeyRows from = range.template at<S::KEYS>(i * S::KEYS);
       const uint32_t keys = base + S::KEYS_AT + at.stage * S::KEY_BYTES;
       const uint32_t values = base + S::VALUES_AT + at.stage * S::KEY_BYTES;
       barrier_wait(barriers.key_empty(at.stage), at.parity ^ 1);
       barrier_expect(barriers.key_full(at.stage), S::KEY_BYTES);
 #pragma unroll
       for (int panel = 0; panel < S::PANELS; panel++) {
-        tma_load(keys + panel * KEY_PANEL, from.keys, barriers.key_full(at.stage), x + 64 * panel, from.row);
+        tma_load(keys + panel * S::KEY_PANEL, from.keys, barriers.key_full(at.stage), x + 64 * panel, from.row);
       }
       barrier_wait(barriers.value_empty(at.stage), at.parity ^ 1);
       barrier_expect(barriers.value_full(at.stage), S::KEY_BYTES);
 #pragma unroll
       for (int panel = 0; panel < S::PANELS; panel++) {
-        tma_load(values + panel * KEY_PANEL, from.values, barriers.value_full(at.stage), x + 64 * panel, from.row);
+        tma_load(values + panel * S::KEY_PANEL, from.values, barriers.value_full(at.stage), x + 64 * panel, from.row);
       }
       at.next();
     }
@@ -159,27 +157,27 @@ template <int WIDTH> struct Rows {
 
 // scores = q k^T for the first COUNT blocks of a tile; the products are only started.
 template <typename S, int COUNT>
-__device__ __forceinline__ void start_scores(Scores& score, uint64_t queries, uint64_t keys) {
+__device__ __forceinline__ void start_scores(Scores<S::BLOCKS>& score, uint64_t queries, uint64_t keys) {
   auto& part = reinterpret_cast<float (&)[16 * COUNT]>(score);
   wgmma_first<true, true>(part, queries, keys);
 #pragma unroll
   for (int step = 1; step < S::STEPS; step++) {
     const int panel = step / 4, inner = step % 4 * static_cast<int>(DESCRIPTOR_STEP<true>);
-    wgmma<true, true>(part, queries + panel * (S::QUERY_PANEL >> 4) + inner, keys + panel * (KEY_PANEL >> 4) + inner);
+    wgmma<true, true>(part, queries + panel * (S::QUERY_PANEL >> 4) + inner, keys + panel * (S::KEY_PANEL >> 4) + inner);
   }
 }
 
-// sum += weights v for the first COUNT blocks of a tile; the products are only started.
-template <int WIDTH, int COUNT>
-__device__ __forceinline__ void start_values(float (&sum)[WIDTH / 2], const Weights& weights, uint64_t values) {
+// sum += weights v for the blocks FROM to TO of a tile; the products are only started.
+template <int FROM, int TO, int N, int M>
+__device__ __forceinline__ void start_values(float (&sum)[N], const uint32_t (&weights)[M], uint64_t values) {
 #pragma unroll
-  for (int step = 0; step < COUNT * BLOCK / 16; step++) {
+  for (int step = FROM * BLOCK / 16; step < TO * BLOCK / 16; step++) {
     wgmma<false>(sum, weights + 4 * step, values + step * DESCRIPTOR_STEP<false>);
   }
 }
 
 // What a lane's rows don't see becomes -inf; `seen` is how many keys of the tile each sees.
-template <int COUNT> __device__ __forceinline__ void mask(Scores& score, int seen0, int seen1) {
+template <int COUNT, int N> __device__ __forceinline__ void mask(float (&score)[N], int seen0, int seen1) {
   const int column = 2 * (threadIdx.x & 3);
 #pragma unroll
   for (int half = 0; half < 2; half++) {
@@ -193,7 +191,8 @@ template <int COUNT> __device__ __forceinline__ void mask(Scores& score, int see
 }
 
 // The largest of a lane's scores of a row in the blocks FROM to TO; several chains, to wait less for each other.
-template <int FROM, int TO> __device__ __forceinline__ float most(const Scores& score, int half) {
+template <int FROM, int TO, int N>
+__device__ __forceinline__ float most(const float (&score)[N], int half) {
   float m[4];
 #pragma unroll
   for (int n = 4 * FROM; n < 4 * TO; n++) {
@@ -205,7 +204,8 @@ template <int FROM, int TO> __device__ __forceinline__ float most(const Scores& 
 
 // The same if it is positive, otherwise anything that is not: floats as integers, of which the largest of three is one
 // instruction.
-template <int FROM, int TO> __device__ __forceinline__ float most_positive(const Scores& score, int half) {
+template <int FROM, int TO, int N>
+__device__ __forceinline__ float most_positive(const float (&score)[N], int half) {
   int m[2];
 #pragma unroll
   for (int n = 4 * FROM; n < 4 * TO; n++) {
@@ -217,8 +217,8 @@ template <int FROM, int TO> __device__ __forceinline__ float most_positive(const
 
 // Whether a weight of the blocks FROM to TO would be too large for its row's shift, anywhere in the warpgroup: whether a
 // shift would move. A barrier of the warpgroup.
-template <int FROM, int TO, int WIDTH>
-__device__ __forceinline__ bool moves(const Scores& score, const Rows<WIDTH>& rows, float scaleLog2, int group) {
+template <int FROM, int TO, int N, int WIDTH>
+__device__ __forceinline__ bool moves(const float (&score)[N], const Rows<WIDTH>& rows, float scaleLog2, int group) {
   float most0, most1;
   if (rows.high) {
     most0 = most_positive<FROM, TO>(score, 0);
@@ -233,8 +233,8 @@ __device__ __forceinline__ bool moves(const Scores& score, const Rows<WIDTH>& ro
 
 // Moves the shifts for one block and scales what the rows have added up of values; `decay` scales what they have of
 // weights, together with the block's own. EMPTY: nothing was added up before.
-template <int AT, bool EMPTY, int WIDTH>
-__device__ __forceinline__ void move(const Scores& score, Rows<WIDTH>& rows, float (&decay)[2], float scaleLog2) {
+template <int AT, bool EMPTY, int N, int WIDTH>
+__device__ __forceinline__ void move(const float (&score)[N], Rows<WIDTH>& rows, float (&decay)[2], float scaleLog2) {
   bool moved = false;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
@@ -251,8 +251,8 @@ __device__ __forceinline__ void move(const Scores& score, Rows<WIDTH>& rows, flo
 }
 
 // Scores of one block become weights, which are added up.
-template <int AT, int WIDTH>
-__device__ __forceinline__ void weigh(Scores& score, Rows<WIDTH>& rows, const float (&decay)[2], float scaleLog2) {
+template <int AT, int N, int WIDTH>
+__device__ __forceinline__ void weigh(float (&score)[N], Rows<WIDTH>& rows, const float (&decay)[2], float scaleLog2) {
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     float added[2];
@@ -269,46 +269,40 @@ __device__ __forceinline__ void weigh(Scores& score, Rows<WIDTH>& rows, const fl
   }
 }
 
-// The first COUNT blocks of a tile, between whose weights no shift moves; `decay` is that of the first.
-template <int COUNT, int WIDTH>
-__device__ __forceinline__ void weigh_all(Scores& score, Rows<WIDTH>& rows, const float (&decay)[2], float scaleLog2) {
-  const float none[2] = {1.f, 1.f};
-  weigh<0>(score, rows, decay, scaleLog2);
-  if constexpr (COUNT > 1) weigh<1>(score, rows, none, scaleLog2);
-  if constexpr (COUNT > 2) weigh<2>(score, rows, none, scaleLog2);
-  if constexpr (COUNT > 3) weigh<3>(score, rows, none, scaleLog2);
+// Weights of the blocks FROM to TO to bf16. As scores lie they are a product's left operand.
+template <int FROM, int TO, int N, int M>
+__device__ __forceinline__ void round_weights(uint32_t (&weights)[M], const float (&score)[N]) {
+#pragma unroll
+  for (int i = 8 * FROM; i < 8 * TO; i++) weights[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
 }
 
-// Weights to bf16. As scores lie they are a product's left operand.
-template <int COUNT> __device__ __forceinline__ void round_weights(Weights& weights, const Scores& score) {
+// Keeps the compiler from moving weights of the blocks FROM to TO across.
+template <int FROM, int TO, int M> __device__ __forceinline__ void pin_weights(uint32_t (&weights)[M]) {
 #pragma unroll
-  for (int i = 0; i < 8 * COUNT; i++) weights[i] = pack_bf16(score[2 * i], score[2 * i + 1]);
-  pin(reinterpret_cast<uint32_t (&)[8 * COUNT]>(weights));
+  for (int i = 8 * FROM; i < 8 * TO; i++) asm volatile("" : "+r"(weights[i])::"memory");
 }
 
 // The block AT of a tile from scores to values, after whose shifts have moved.
-template <int AT, int WIDTH>
-__device__ __forceinline__ void take_block(Scores& score, Rows<WIDTH>& rows, const float (&decay)[2], uint64_t values,
-                                           float scaleLog2) {
+template <int AT, int N, int WIDTH>
+__device__ __forceinline__ void take_block(float (&score)[N], Rows<WIDTH>& rows, const float (&decay)[2],
+                                           uint64_t values, float scaleLog2) {
   weigh<AT>(score, rows, decay, scaleLog2);
-  uint32_t weights[8];
-#pragma unroll
-  for (int i = 0; i < 8; i++) weights[i] = pack_bf16(score[16 * AT + 2 * i], score[16 * AT + 2 * i + 1]);
-  pin(weights);
+  uint32_t weights[N / 2];
+  round_weights<AT, AT + 1>(weights, score);
+  pin_weights<AT, AT + 1>(weights);
   pin(rows.sum);
   wgmma_fence();
-  wgmma<false>(rows.sum, weights, values + 2 * AT * DESCRIPTOR_STEP<false>);
-  wgmma<false>(rows.sum, weights + 4, values + (2 * AT + 1) * DESCRIPTOR_STEP<false>);
+  start_values<AT, AT + 1>(rows.sum, weights, values);
   wgmma_commit();
   wgmma_wait<0>();
   pin(rows.sum);
-  pin(weights);
+  pin_weights<AT, AT + 1>(weights);
 }
 
 // A tile whose shifts move in the middle, block by block; those of the first block have moved. What is left of the
 // tile are keys that nobody sees: weights of 0, which change nothing.
-template <int COUNT, int WIDTH>
-__device__ __forceinline__ void take_blocks(Scores& score, Rows<WIDTH>& rows, float (&decay)[2], uint64_t values,
+template <int COUNT, int N, int WIDTH>
+__device__ __forceinline__ void take_blocks(float (&score)[N], Rows<WIDTH>& rows, float (&decay)[2], uint64_t values,
                                             float scaleLog2) {
   take_block<0>(score, rows, decay, values, scaleLog2);
   move<1, false>(score, rows, decay, scaleLog2);
@@ -316,6 +310,8 @@ __device__ __forceinline__ void take_blocks(Scores& score, Rows<WIDTH>& rows, fl
   if constexpr (COUNT > 2) {
     move<2, false>(score, rows, decay, scaleLog2);
     take_block<2>(score, rows, decay, values, scaleLog2);
+  }
+  if constexpr (COUNT > 3) {
     move<3, false>(score, rows, decay, scaleLog2);
     take_block<3>(score, rows, decay, values, scaleLog2);
   }
@@ -368,19 +364,14 @@ __device__ __forceinline__ void store(const Rows<S::WIDTH>& rows, uint32_t place
   }
 }
 
-// How a warpgroup's softmax meets products.
-enum class Overlap {
-  NONE,    // a tile's scores, its softmax, its values: other warpgroups drift into the gaps
-  OTHERS,  // a tile's scores and the values of the tile before in one turn: others multiply during the softmax
-  OWN      // the same, and the values of the tile before are still under way during the softmax: that takes registers
-};
-
-// A warpgroup that multiplies. But for Overlap::NONE the warpgroups take turns: each has one for every tile of an item, its
-// own or not.
-template <typename S, Overlap OVERLAP>
+// A warpgroup that multiplies. Either a tile's scores, its softmax, its values, and other warpgroups drift into the
+// gaps; or in TURNS, of which each has one for every tile of an item, its own or not: a tile's scores and the values of
+// the tile before, and the others multiply during the softmax. The values of the first EARLY blocks are added during the
+// softmax of those behind, in nobody's turn: their weights then need no registers in one.
+template <typename S, bool TURNS>
 __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* lse, int items, int heads, int causal,
                                         float scaleLog2) {
-  constexpr bool TURNS = OVERLAP != Overlap::NONE;
+  constexpr int KEYS = S::KEYS, BLOCKS = S::BLOCKS, EARLY = TURNS ? S::EARLY : 0;
   const uint32_t base = shared_address(shared);
   const Barriers<S> barriers{base + S::BARRIERS_AT};
   const int group = threadIdx.x / GROUP_THREADS - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
@@ -396,16 +387,16 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     }
   };
   const auto keys_at = [&](const Ring<S::STAGES>& at) {
-    return matrix_descriptor(base + S::KEYS_AT + at.stage * S::KEY_BYTES, KEY_PANEL);
+    return matrix_descriptor(uniform(base + S::KEYS_AT + at.stage * S::KEY_BYTES), S::KEY_PANEL);
   };
   const auto values_at = [&](const Ring<S::STAGES>& at) {
-    return matrix_descriptor(base + S::VALUES_AT + at.stage * S::KEY_BYTES, KEY_PANEL);
+    return matrix_descriptor(uniform(base + S::VALUES_AT + at.stage * S::KEY_BYTES), S::KEY_PANEL);
   };
 
   Ring<2> slot;
   Ring<S::STAGES> key, value;
-  Scores score;
-  Weights weights;
+  Scores<BLOCKS> score;
+  Weights<BLOCKS> weights;
   Rows<S::WIDTH> rows;
   if constexpr (TURNS) {
     if (group == S::GROUPS - 1) pass_turn();  // the first warpgroup begins
@@ -415,16 +406,16 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     // Read again wherever it is used, instead of being kept in registers.
     const Job& job = reinterpret_cast<const Job*>(shared + S::JOBS_AT)[slot.stage];
     const uint32_t place = base + slot.stage * S::QUERY_BYTES + group * (GROUP_ROWS * ROW_BYTES);
-    const uint64_t queries = matrix_descriptor(place, S::QUERY_PANEL);
+    const uint64_t queries = matrix_descriptor(uniform(place), S::QUERY_PANEL);
     const int groupFirst = job.first + group * GROUP_ROWS, warpFirst = groupFirst + 16 * warp;
-    const int all = job.tiles(job.first, S::ROWS, causal);
-    const int mine = job.tiles(groupFirst, GROUP_ROWS, causal);
+    const int all = job.tiles<KEYS>(job.first, S::ROWS, causal);
+    const int mine = job.tiles<KEYS>(groupFirst, GROUP_ROWS, causal);
     const int unmasked = job.visible(warpFirst, causal);
 
-    // Keys of the last tile that a query of this warpgroup sees. Where they are half a tile or less, the others are not
+    // Keys of the last tile that a query of this warpgroup sees. Where they are two blocks or less, the others are not
     // multiplied.
     const int last = job.visible(min(groupFirst + GROUP_ROWS, job.queryLength) - 1, causal) - (mine - 1) * KEYS;
-    const int whole = mine > 0 && last <= KEYS / 2 ? mine - 1 : mine;
+    const int whole = mine > 0 && last <= 2 * BLOCK ? mine - 1 : mine;
 
     // Values beyond the sequence belong to another one or to nobody: a weight of 0 times them must be 0.
     const auto await_values = [&](int tile, int needed, const Ring<S::STAGES>& at) {
@@ -436,7 +427,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
              i += GROUP_THREADS * 16) {
 #pragma unroll
           for (int panel = 0; panel < S::PANELS; panel++) {
-            store_shared(from + panel * KEY_PANEL + i, make_uint4(0, 0, 0, 0));
+            store_shared(from + panel * S::KEY_PANEL + i, make_uint4(0, 0, 0, 0));
           }
         }
         asynchronous_fence();
@@ -445,73 +436,81 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
     };
     const auto values_done = [&] {
       pin(rows.sum);
-      pin(weights);
+      pin_weights<EARLY, BLOCKS>(weights);
       release(barriers.value_empty(value.stage));
       value.next();
     };
-    // The first COUNT blocks of a tile: scores become weights where they lie. Its values are at `at`, in case they are
-    // needed for that. In an item's FIRST tile shifts always move, and nothing is under way.
-    const auto soften = [&]<int COUNT, bool FIRST>(int tile, const Ring<S::STAGES>& at) {
+    // The first COUNT blocks of a tile, whose values are at `value`: scores become weights where they lie, and are rounded.
+    // In an item's FIRST tile shifts always move. Nothing is under way before and behind it.
+    const auto soften = [&]<int COUNT, bool FIRST>(int tile) {
       if (tile * KEYS + COUNT * BLOCK > unmasked) {
         const int row = warpFirst + lane / 4, first = tile * KEYS;
         mask<COUNT>(score, job.visible(row, causal) - first, job.visible(row + 8, causal) - first);
       }
       float decay[2] = {1.f, 1.f};
       if (FIRST || moves<0, COUNT>(score, rows, scaleLog2, group)) {
-        if constexpr (OVERLAP == Overlap::OWN && !FIRST) {  // the sums of values may still be under way
-          wgmma_wait<0>();
-          pin(rows.sum);
-          pin(weights);
-        }
         move<0, FIRST>(score, rows, decay, scaleLog2);
         if constexpr (COUNT > 1) {
           if (moves<1, COUNT>(score, rows, scaleLog2, group)) {
-            await_values(tile, COUNT * BLOCK, at);
-            take_blocks<COUNT>(score, rows, decay, values_at(at), scaleLog2);
+            await_values(tile, COUNT * BLOCK, value);
+            take_blocks<COUNT>(score, rows, decay, values_at(value), scaleLog2);
           }
         }
         rows.moved();
       }
-      weigh_all<COUNT>(score, rows, decay, scaleLog2);
+      // No shift moves any more.
+      const auto take = [&]<int AT>(const float (&since)[2]) {
+        if constexpr (AT < COUNT) weigh<AT>(score, rows, since, scaleLog2);
+        if constexpr (AT < EARLY) {
+          round_weights<AT, AT + 1>(weights, score);
+          pin_weights<AT, AT + 1>(weights);
+          if constexpr (AT == 0) await_values(tile, COUNT * BLOCK, value);
+          pin(rows.sum);
+          wgmma_fence();
+          start_values<AT, AT + 1>(rows.sum, weights, values_at(value));
+          wgmma_commit();
+        }
+      };
+      const float none[2] = {1.f, 1.f};
+      take.template operator()<0>(decay);
+      take.template operator()<1>(none);
+      take.template operator()<2>(none);
+      take.template operator()<3>(none);
+      round_weights<EARLY, COUNT>(weights, score);
+      if constexpr (EARLY > 0) {
+        wgmma_wait<0>();
+        pin(rows.sum);
+      }
+      pin_weights<0, COUNT>(weights);
     };
     // A tile's scores become its weights, and the values of the tile before are added if it FOLLOWS one. The next
-    // warpgroup has its turn when this one's products are done, or if its own softmax meets them, when they are started.
+    // warpgroup has its turn when this one's products are done.
     const auto advance = [&]<int COUNT, bool FOLLOWS>(int tile) {
       constexpr bool follows = TURNS && FOLLOWS;
       barrier_wait(barriers.key_full(key.stage), key.parity);
-      if constexpr (follows) barrier_wait(barriers.value_full(value.stage), value.parity);
+      if constexpr (follows && EARLY == 0) barrier_wait(barriers.value_full(value.stage), value.parity);
       take_turn();
       pin(rows.sum);
       wgmma_fence();
       start_scores<S, COUNT>(score, queries, keys_at(key));
       wgmma_commit();
-      if constexpr (follows) start_values<S::WIDTH, BLOCKS>(rows.sum, weights, values_at(value));
+      if constexpr (follows) start_values<EARLY, BLOCKS>(rows.sum, weights, values_at(value));
       wgmma_commit();
-      if constexpr (OVERLAP == Overlap::OWN) pass_turn();
-      wgmma_wait<OVERLAP == Overlap::OWN ? 1 : 0>();
-      if constexpr (OVERLAP != Overlap::OWN) pass_turn();
+      wgmma_wait<0>();
+      pass_turn();
       pin(reinterpret_cast<float (&)[16 * COUNT]>(score));
       release(barriers.key_empty(key.stage));
       key.next();
-      if constexpr (OVERLAP == Overlap::OWN) {
-        Ring<S::STAGES> at = value;
-        if constexpr (follows) at.next();
-        soften.template operator()<COUNT, !FOLLOWS>(tile, at);
-        wgmma_wait<0>();
-        if constexpr (follows) values_done();
-      } else {
-        if constexpr (follows) values_done();
-        soften.template operator()<COUNT, !FOLLOWS>(tile, value);
-      }
-      round_weights<COUNT>(weights, score);
+      if constexpr (follows) values_done();
+      soften.template operator()<COUNT, !FOLLOWS>(tile);
     };
-    // The values of the first COUNT blocks of a tile, when nothing else of this warpgroup is under way. An item's last
-    // values wait for no turn: the others are at their softmax for most of the time.
+    // The values of the first COUNT blocks of a tile, but for early ones, when nothing else of this warpgroup is under way.
+    // An item's last values wait for no turn: the others are at their softmax for most of the time.
     const auto add_values = [&]<int COUNT>(int tile) {
-      await_values(tile, COUNT * BLOCK, value);
+      if constexpr (EARLY == 0) await_values(tile, COUNT * BLOCK, value);
       pin(rows.sum);
       wgmma_fence();
-      start_values<S::WIDTH, COUNT>(rows.sum, weights, values_at(value));
+      start_values<EARLY, COUNT>(rows.sum, weights, values_at(value));
       wgmma_commit();
       wgmma_wait<0>();
       values_done();
@@ -567,7 +566,7 @@ __device__ __forceinline__ void consume(unsigned char* shared, bf16* o, float* l
   if (group == 0) take_turn();  // the last warpgroup has passed one on to it
 }
 
-template <typename S, Overlap OVERLAP, typename Range>
+template <typename S, bool TURNS, typename Range>
 __device__ __forceinline__ void forward(const TensorMap& q, const Range& range, bf16* o, float* lse, const int* tiles,
                                         int items, int heads, int kvHeads, int causal, float scaleLog2) {
   extern __shared__ __align__(1024) unsigned char shared[];
@@ -586,40 +585,40 @@ __device__ __forceinline__ void forward(const TensorMap& q, const Range& range, 
     if (threadIdx.x == 0) produce<S>(q, range, shared, tiles, items, heads, kvHeads, causal);
   } else {
     registers_up<S::CONSUMER_REGISTERS>();
-    consume<S, OVERLAP>(shared, o, lse, items, heads, causal, scaleLog2);
+    consume<S, TURNS>(shared, o, lse, items, heads, causal, scaleLog2);
   }
 }
 
-//                     width groups stages
-using Narrow = Shape<64, 3, 4>;
-using Wide = Shape<128, 2, 2>;
+//                   width keys stages early
+using Narrow = Shape<64, 128, 4, 0>;
+using Wide = Shape<128, 96, 2, 1>;
 
 }  // namespace
 }  // namespace saccade
 
-#define HOPPER_FORWARD(NAME, SHAPE, OVERLAP)                                                                       \
+#define HOPPER_FORWARD(NAME, SHAPE, TURNS)                                                                            \
   extern "C" __global__ void __launch_bounds__(saccade::SHAPE::THREADS, 1)                                            \
       NAME(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap k,                \
            const __grid_constant__ saccade::TensorMap v, saccade::bf16* o, float* lse, const int* tiles, int items,   \
            int heads, int kvHeads, int causal, float scaleLog2) {                                                     \
-    saccade::forward<saccade::SHAPE, saccade::Overlap::OVERLAP>(q, saccade::OneRange(k, v), o, lse, tiles, items,     \
-                                                                heads, kvHeads, causal, scaleLog2);                   \
+    saccade::forward<saccade::SHAPE, TURNS>(q, saccade::OneRange(k, v), o, lse, tiles, items, heads, kvHeads, causal, \
+                                            scaleLog2);                                                               \
   }
 
 // The keys of a sequence are a prefix and its own.
-#define HOPPER_PREFIXED_FORWARD(NAME, SHAPE, OVERLAP)                                                                 \
+#define HOPPER_PREFIXED_FORWARD(NAME, SHAPE, TURNS)                                                                   \
   extern "C" __global__ void __launch_bounds__(saccade::SHAPE::THREADS, 1)                                            \
       NAME(const __grid_constant__ saccade::TensorMap q, const __grid_constant__ saccade::TensorMap k,                \
            const __grid_constant__ saccade::TensorMap v, const __grid_constant__ saccade::TensorMap seamKeys,         \
            const __grid_constant__ saccade::TensorMap seamValues, saccade::bf16* o, float* lse, const int* tiles,     \
            int items, int heads, int kvHeads, int causal, float scaleLog2) {                                          \
-    saccade::forward<saccade::SHAPE, saccade::Overlap::OVERLAP>(                                                      \
-        q, saccade::TwoRanges(k, v, seamKeys, seamValues), o, lse, tiles, items, heads, kvHeads, causal, scaleLog2);  \
+    saccade::forward<saccade::SHAPE, TURNS>(q, saccade::TwoRanges(k, v, seamKeys, seamValues), o, lse, tiles, items,  \
+                                            heads, kvHeads, causal, scaleLog2);                                       \
   }
 
-HOPPER_FORWARD(forward_64_simple, Narrow, NONE)
-HOPPER_FORWARD(forward_128_simple, Wide, NONE)
-HOPPER_FORWARD(forward_64_overlapped, Narrow, OTHERS)
-HOPPER_FORWARD(forward_128_overlapped, Wide, OWN)
-HOPPER_PREFIXED_FORWARD(prefixed_forward_64, Narrow, OTHERS)
-HOPPER_PREFIXED_FORWARD(prefixed_forward_128, Wide, OWN)
+HOPPER_FORWARD(forward_64_simple, Narrow, false)
+HOPPER_FORWARD(forward_128_simple, Wide, false)
+HOPPER_FORWARD(forward_64_overlapped, Narrow, true)
+HOPPER_FORWARD(forward_128_overlapped, Wide, true)
+HOPPER_PREFIXED_FORWARD(prefixed_forward_64, Narrow, true)
+HOPPER_PREFIXED_FORWARD(prefixed_forward_128, Wide, true)

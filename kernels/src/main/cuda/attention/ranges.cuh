@@ -26,11 +26,8 @@ struct OneRange {
   template <int TILE> __device__ __forceinline__ KeyRows at(int key) const { return {keys, values, start + key}; }
 };
 
-// Keys that are copied side by side where a prefix ends within them.
-constexpr int SEAM = 128;
-
 // Two ranges. A tile begins at a multiple of its size in the sequence, whatever the prefix's length, as that decides bits:
-// the one in which the prefix ends comes from the seam, which has SEAM keys from a multiple of SEAM on.
+// the one in which the prefix ends comes from the seam, where its keys lie side by side.
 struct TwoRanges {
   static constexpr int INTS = 8;
   const TensorMap &keys, &values, &seamKeys, &seamValues;
@@ -48,10 +45,9 @@ struct TwoRanges {
   }
 
   template <int TILE> __device__ __forceinline__ KeyRows at(int key) const {
-    static_assert(SEAM % TILE == 0, "a tile lies within a seam");
     if (key >= prefixLength) return {keys, values, start + key - prefixLength};
     if (key + TILE <= prefixLength) return {keys, values, prefixStart + key};
-    return {seamKeys, seamValues, seam + key % SEAM};
+    return {seamKeys, seamValues, seam};
   }
 };
 

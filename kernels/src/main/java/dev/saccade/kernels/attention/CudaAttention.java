@@ -159,7 +159,7 @@ final class CudaAttention implements Attention {
         if (hopper != null && type == DType.BF16) {
             HopperForward kernel = hopper.choose(shape, sequences);
             if (kernel != null) {
-                int tile = kernel.rows(shape.headDim());
+                int tile = kernel.rows();
                 TileList tiles = tiles(shape, sequences, TileList.Side.LAST_ROWS, tile, 1);
                 hopper.launch(kernel, shape, sequences, operands, tiles, scaleLog2(shape));
                 return;

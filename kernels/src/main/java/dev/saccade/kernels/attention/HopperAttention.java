@@ -141,7 +141,7 @@ final class HopperAttention {
         }
         HopperForward kernel = HopperForward.OVERLAPPED;
         encode(kernel, shape, sequences.own().queryRows(), sequences.keyRows(), operands);
-        seams.encode(seamKeys, seamValues, kernel.keys());
+        seams.encode(seamKeys, seamValues, kernel.keys(shape.headDim()));
         Kernel launch = maps("prefixed_forward_" + shape.headDim());
         launch.tensorMap(seamKeys)
                 .tensorMap(seamValues)
@@ -157,15 +157,12 @@ final class HopperAttention {
             int queryRows,
             int keyRows,
             ForwardOperands operands) {
+        int queryWidth = shape.heads() * shape.headDim();
         int keyWidth = shape.kvHeads() * shape.headDim();
-        encode(
-                queries,
-                operands.q(),
-                queryRows,
-                shape.heads() * shape.headDim(),
-                kernel.rows(shape.headDim()));
-        encode(keys, operands.k(), Math.max(1, keyRows), keyWidth, kernel.keys());
-        encode(values, operands.v(), Math.max(1, keyRows), keyWidth, kernel.keys());
+        int tile = kernel.keys(shape.headDim());
+        encode(queries, operands.q(), queryRows, queryWidth, kernel.rows());
+        encode(keys, operands.k(), Math.max(1, keyRows), keyWidth, tile);
+        encode(values, operands.v(), Math.max(1, keyRows), keyWidth, tile);
     }
 
     private Kernel maps(String name) {
@@ -189,7 +186,7 @@ final class HopperAttention {
                         Math.min(items, cuda.properties().multiprocessors()),
                         1,
                         1,
-                        kernel.threads(shape.headDim()),
+                        kernel.threads(),
                         kernel.sharedBytes(shape.headDim()));
     }
 

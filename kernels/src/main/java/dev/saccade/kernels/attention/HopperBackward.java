@@ -17,7 +17,7 @@ final class HopperBackward {
     static final int ROWS = 128;
 
     /// Rows that stream past them together.
-    private static final int TILE = 64;
+    static final int TILE = 64;
 
     private static final int WIDTH = 64;
     private static final int STAGES = 6;

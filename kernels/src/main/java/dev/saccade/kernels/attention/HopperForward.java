@@ -11,8 +11,7 @@ enum HopperForward {
     /// One tile of keys after the other: its scores, its softmax, its values.
     SIMPLE("simple"),
 
-    /// Warpgroups that start their products in turns: one's softmax meets the others' products, and
-    /// with two of them also its own of the tile before.
+    /// Warpgroups that start their products in turns: one's softmax meets the others' products.
     OVERLAPPED("overlapped");
 
     /// Queries of a warpgroup.
@@ -21,8 +20,8 @@ enum HopperForward {
     /// Threads of a warpgroup.
     private static final int GROUP_THREADS = 128;
 
-    /// Keys of a tile.
-    private static final int KEYS = 128;
+    /// Warpgroups of a block that multiply.
+    private static final int GROUPS = 3;
 
     private static final int BYTES = 2;
 
@@ -60,24 +59,19 @@ enum HopperForward {
         return "forward_" + headDim + "_" + suffix;
     }
 
-    /// Warpgroups of a block that multiply: as many as have registers for their sums.
-    private static int groups(int headDim) {
-        return headDim == 64 ? 3 : 2;
-    }
-
     /// Queries of an item.
-    int rows(int headDim) {
-        return GROUP_ROWS * groups(headDim);
+    int rows() {
+        return GROUP_ROWS * GROUPS;
     }
 
-    /// Keys of a tile.
-    int keys() {
-        return KEYS;
+    /// Keys of a tile: as many as have registers for their scores.
+    int keys(int headDim) {
+        return headDim == 64 ? 128 : 96;
     }
 
     /// Threads of a block: one warpgroup loads.
-    int threads(int headDim) {
-        return GROUP_THREADS * (groups(headDim) + 1);
+    int threads() {
+        return GROUP_THREADS * (GROUPS + 1);
     }
 
     /// Dynamic shared memory of a block: two items' queries, a ring of keys and one of values, what
@@ -85,8 +79,8 @@ enum HopperForward {
     int sharedBytes(int headDim) {
         int stages = headDim == 64 ? 4 : 2;
         int row = headDim * BYTES;
-        return 2 * rows(headDim) * row
-                + 2 * stages * KEYS * row
+        return 2 * rows() * row
+                + 2 * stages * keys(headDim) * row
                 + 2 * 6 * Integer.BYTES
                 + (4 + 4 * stages) * Long.BYTES;
     }

@@ -30,8 +30,8 @@ final class HopperRanges {
     }
 
     void forward(Shape shape, Prefixed sequences, ForwardOperands operands, float scaleLog2) {
-        int rows = HopperForward.OVERLAPPED.rows(shape.headDim());
-        PrefixedTiles tiles = tiles(shape, sequences, rows);
+        HopperForward kernel = HopperForward.OVERLAPPED;
+        PrefixedTiles tiles = tiles(shape, sequences, kernel.rows(), kernel.keys(shape.headDim()));
         try (Seams seams = seams(shape, tiles, operands)) {
             hopper.launch(shape, sequences, operands, tiles, seams, scaleLog2);
         }
@@ -44,7 +44,7 @@ final class HopperRanges {
             ordered.launch(shape, sequences, operands, scaleLog2);
             return;
         }
-        PrefixedTiles tiles = tiles(shape, sequences, HopperBackward.ROWS);
+        PrefixedTiles tiles = tiles(shape, sequences, HopperBackward.ROWS, HopperBackward.TILE);
         clear(shape, tiles.numbers().rows(), operands);
         try (Seams seams = seams(shape, tiles, operands.forward())) {
             hopper.backward().launch(shape, sequences, operands, tiles, seams, scaleLog2);
@@ -69,7 +69,7 @@ final class HopperRanges {
         }
     }
 
-    private PrefixedTiles tiles(Shape shape, Prefixed sequences, int tile) {
-        return lists.get(new PrefixedTiles.Key(sequences, tile, shape.causal()));
+    private PrefixedTiles tiles(Shape shape, Prefixed sequences, int tile, int seam) {
+        return lists.get(new PrefixedTiles.Key(sequences, tile, seam, shape.causal()));
     }
 }

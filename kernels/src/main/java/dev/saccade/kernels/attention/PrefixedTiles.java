@@ -19,16 +19,14 @@ import java.util.stream.IntStream;
 /// @param numbers the lists
 /// @param buffer the lists, one behind the other
 record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
-    /// Keys of a seam: those of the kernels' largest tile.
-    static final int SEAM = 128;
-
     private static final int QUERY_INTS = 8;
     private static final int KEY_INTS = 5;
 
     /// All that decides the lists; see [TileList.Key].
     ///
     /// @param tile queries or keys of a tile
-    record Key(Prefixed sequences, int tile, boolean causal) {}
+    /// @param seam keys of a seam: of a tile of keys that streams past queries
+    record Key(Prefixed sequences, int tile, int seam, boolean causal) {}
 
     /// The lists; tiles with the most work come first, so that what a GPU does last is short.
     ///
@@ -42,7 +40,7 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
     ///   their order: for each {queryStart, queryLength, keys with the prefix, place of the range
     ///   among them}
     /// @param seams the row in k and v of each row of the seams: where a sequence's prefix ends
-    ///   between two multiples of [#SEAM], its keys from one to the other
+    ///   between two multiples of [Key#seam], its keys from one to the other
     /// @param rows how many rows of k and v are keys
     record Numbers(int[] queries, int[] keys, int[] walks, int[] seams, int rows) {
 
@@ -83,7 +81,7 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
     static Numbers numbers(Key key) {
         Prefixed sequences = key.sequences;
         int[] seamOf = new int[sequences.own().count()];
-        int[] seams = seams(sequences, seamOf);
+        int[] seams = seams(sequences, key.seam, seamOf);
         List<Range> ranges = ranges(sequences);
         int[] walks =
                 ranges.stream()
@@ -150,20 +148,20 @@ record PrefixedTiles(Key key, Numbers numbers, DeviceBuffer buffer) {
     }
 
     /// @param seamOf receives each sequence's first row among the seams
-    private static int[] seams(Prefixed sequences, int[] seamOf) {
+    private static int[] seams(Prefixed sequences, int seam, int[] seamOf) {
         Sequences own = sequences.own();
         IntStream.Builder rows = IntStream.builder();
         int count = 0;
         for (int s = 0; s < own.count(); s++) {
             int prefix = sequences.prefixLength()[s];
-            if (prefix % SEAM == 0) {
+            if (prefix % seam == 0) {
                 continue;
             }
             seamOf[s] = count;
-            count += SEAM;
+            count += seam;
             int last = prefix + own.keyLength()[s] - 1;
-            int from = prefix / SEAM * SEAM;
-            for (int key = from; key < from + SEAM; key++) {
+            int from = prefix / seam * seam;
+            for (int key = from; key < from + seam; key++) {
                 // Nobody looks at what is behind the last key.
                 int at = Math.min(key, last);
                 rows.add(

@@ -17,6 +17,7 @@ import dev.saccade.kernels.testing.Target;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.function.Function;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Tag;
@@ -816,19 +817,21 @@ class AttentionContractTest {
         assertHopperAgrees(kernel, Inputs.random(Target.CUDA_BF16, shape, sequences, 81 + headDim));
     }
 
-    /// Last tiles of any number of keys, of which Hopper's kernels multiply 32, 64 or 128, behind
-    /// no whole tile, one and eight.
+    /// Last tiles of any number of keys, of which Hopper's kernels multiply 32, 64 or all, behind
+    /// no whole tile, one and some.
     @ParameterizedTest
     @MethodSource("hopperKernels")
     void hopperAndPortableKernelsAgreeOnLastTilesOfAnyLength(
             HopperForward kernel, int heads, int kvHeads, int headDim, boolean causal) {
+        int tile = kernel.keys(headDim);
         int[] rests = {1, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 95, 96, 97, 127, 128};
-        int[] lengths = new int[2 * rests.length + 3];
-        for (int i = 0; i < rests.length; i++) {
-            lengths[2 * i] = rests[i];
-            lengths[2 * i + 1] = 128 + rests[i];
-        }
-        System.arraycopy(new int[] {1025, 1057, 1088}, 0, lengths, 2 * rests.length, 3);
+        int[] lengths =
+                IntStream.of(rests)
+                        .filter(rest -> rest <= tile)
+                        .flatMap(rest -> IntStream.of(rest, tile + rest))
+                        .toArray();
+        lengths = Arrays.copyOf(lengths, lengths.length + 5);
+        System.arraycopy(new int[] {961, 993, 1025, 1057, 1088}, 0, lengths, lengths.length - 5, 5);
         assertHopperAgrees(
                 kernel,
                 Inputs.random(

@@ -28,8 +28,9 @@ class HopperForwardTest {
                 assertThat(HopperForward.supports(headDim)).isTrue();
                 assertThat(kernel.sharedBytes(headDim)).isBetween(1, SHARED_BYTES);
                 assertThat(kernel.sharedBytes(headDim) % Long.BYTES).isZero();
-                assertThat(kernel.rows(headDim)).isLessThanOrEqualTo(256); // TMA's largest box
-                assertThat(kernel.threads(headDim)).isEqualTo(2 * kernel.rows(headDim) + 128);
+                assertThat(kernel.rows()).isLessThanOrEqualTo(256); // TMA's largest box
+                assertThat(kernel.threads()).isEqualTo(2 * kernel.rows() + 128);
+                assertThat(kernel.keys(headDim) % 32).isZero(); // whole blocks
             }
         }
         assertThat(HopperForward.SIMPLE.sharedBytes(128)).isEqualTo(196_752);

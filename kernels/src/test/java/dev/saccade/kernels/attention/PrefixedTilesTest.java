@@ -20,7 +20,7 @@ class PrefixedTilesTest {
                     new int[] {0, 200, 150});
 
     private static final Numbers NUMBERS =
-            PrefixedTiles.numbers(new PrefixedTiles.Key(SEQUENCES, 128, true));
+            PrefixedTiles.numbers(new PrefixedTiles.Key(SEQUENCES, 128, 96, true));
 
     @Test
     void queriesComeWithBothRanges() {
@@ -29,7 +29,7 @@ class PrefixedTilesTest {
                 .containsExactly(
                         200, 50, 200, 250, 0, 0, 200, 0, // sees 250 keys
                         0, 200, 0, 200, 128, 0, 0, 0, // 200
-                        250, 10, 250, 160, 0, 0, 150, 128, // 160
+                        250, 10, 250, 160, 0, 0, 150, 96, // 160
                         0, 200, 0, 200, 0, 0, 0, 0); // 128
     }
 
@@ -58,15 +58,14 @@ class PrefixedTilesTest {
     @Test
     void seamsHaveTheKeysAroundAPrefixsEnd() {
         int[] seams = NUMBERS.seams();
-        assertThat(seams).hasSize(2 * PrefixedTiles.SEAM);
-        // Keys 128 to 255 of the first answer: 250 is its last row, again for those behind it.
-        for (int key = 128; key < 256; key++) {
-            assertThat(seams[key - 128]).isEqualTo(Math.min(key, 249));
+        assertThat(seams).hasSize(2 * 96);
+        // Keys 192 to 287 of the first answer: 249 is its last row, again for those behind it.
+        for (int key = 192; key < 288; key++) {
+            assertThat(seams[key - 192]).isEqualTo(Math.min(key, 249));
         }
-        // Of the second one: 22 of the prefix, its own 10 at row 250.
-        for (int key = 128; key < 256; key++) {
-            assertThat(seams[128 + key - 128])
-                    .isEqualTo(key < 150 ? key : 100 + Math.min(key, 159));
+        // Of the second one, keys 96 to 191: 54 of the prefix, its own 10 at row 250.
+        for (int key = 96; key < 192; key++) {
+            assertThat(seams[96 + key - 96]).isEqualTo(key < 150 ? key : 100 + Math.min(key, 159));
         }
     }
 }
