@@ -37,6 +37,7 @@ __device__ __forceinline__ void store_gradients(uint32_t keyTile, const float (&
   const int first = job.first + 16 * warp;
   const long long base = (job.keyStart + first) * stride + job.kvHead * headDim;
   const uint32_t rows = keyTile + 16 * warp * Tile::BYTES;
+  __syncwarp();  // all lanes have read
   round_rows<WIDTH>(rows, keySum, scale, scale, lane);
   round_rows<WIDTH>(rows + TILE, valueSum, 1.f, 1.f, lane);
   __syncwarp();
@@ -337,6 +338,7 @@ __device__ __forceinline__ void queries_backward(const bf16* q, const bf16* k, c
     }
   }
 
+  __syncwarp();  // all lanes have read
   round_rows<WIDTH>(warpTile, sum, scale, scale, lane);
   __syncwarp();
   store_rows<WIDTH, 16>(warpTile, headDim, lane, [&](int at) {

@@ -91,6 +91,12 @@ __device__ __forceinline__ void clear_rows(uint32_t place, int panel, int from, 
   }
 }
 
+// The same for a tile's statistics, by threads of which at least STATISTICS * TILE call it.
+__device__ __forceinline__ void clear_statistics(uint32_t statistics, int from, int to, int thread) {
+  const int query = thread % TILE;
+  if (query >= from && query < to && thread < STATISTICS * TILE) store_shared(statistics + 4 * thread, 0u);
+}
+
 // Rounds a warp's 16 rows of a sum, times a factor, through rows of shared memory that nobody else uses to where they
 // belong; `rows` of them exist.
 template <int WIDTH, int PANEL>

@@ -28,8 +28,8 @@ namespace {
 constexpr int ROWS = GROUP_ROWS * GROUPS;
 constexpr int STAYING_PANEL = ROWS * ROW_BYTES;
 
-// Named barriers: each warpgroup's own.
-constexpr int OWN = 1;
+// Named barriers: each warpgroup's own, and the one of both.
+constexpr int OWN = 1, BOTH = 3;
 
 // The sequence of an item, the first of its rows that stay, and the head that those belong to. Of keys that stay, those
 // before `end` are the item's.
@@ -313,20 +313,17 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
       return group_first() < job.end ? job.first_query_tile(group_first(), causal) : job.query_tiles();
     };
 
-    // Waits for a tile whose first COLUMNS queries are all that it has.
+    // Waits for a tile whose first COLUMNS queries are all that it has. What is missing of the last one, both warpgroups
+    // clear together.
     const auto await = [&]<int COLUMNS>(int tile, const Ring<S::STAGES>& at) {
       barrier_wait(barriers.full(at.stage), at.parity);
       const int end = job.queryLength - tile * TILE;
       if (end < COLUMNS) {
-        clear_rows<2 * S::PANELS>(queries_at(at.stage), TILE_PANEL, end, COLUMNS, threadIdx.x % GROUP_THREADS,
-                                  GROUP_THREADS);
-        const int query = threadIdx.x % GROUP_THREADS;
-        if (query >= end && query < COLUMNS) {
-          store_shared(statistics_at(at.stage) + 4 * query, 0u);
-          store_shared(statistics_at(at.stage) + 4 * (TILE + query), 0u);
-        }
+        clear_rows<2 * S::PANELS>(queries_at(at.stage), TILE_PANEL, end, COLUMNS, threadIdx.x - GROUP_THREADS,
+                                  GROUPS * GROUP_THREADS);
+        clear_statistics(statistics_at(at.stage), end, COLUMNS, threadIdx.x - GROUP_THREADS);
         asynchronous_fence();
-        named_barrier(OWN + warpgroup, GROUP_THREADS);
+        named_barrier(BOTH, GROUPS * GROUP_THREADS);
       }
     };
     // The weights of a tile's scores.
@@ -352,9 +349,9 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
       Scores<COLUMNS> score, slope;
       Operand<COLUMNS> weights;
       wgmma_fence();
-      keys.start(score, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+      keys.start(score, matrix_descriptor(uniform(queries_at(at.stage)), TILE_PANEL));
       wgmma_commit();
-      values.start(slope, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+      values.start(slope, matrix_descriptor(uniform(upstream_at(at.stage)), TILE_PANEL));
       wgmma_commit();
       wgmma_wait<1>();
       pin(score);
@@ -365,14 +362,14 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
       round_operand(weights, score);
       pin(valueSum);
       wgmma_fence();
-      start_sum(valueSum, weights, matrix_descriptor(upstream_at(at.stage), TILE_PANEL));
+      start_sum(valueSum, weights, matrix_descriptor(uniform(upstream_at(at.stage)), TILE_PANEL));
       wgmma_commit();
       wgmma_wait<1>();
       pin(slope);
       slope_columns(score, slope, statistics_at(at.stage), column);
       round_operand(rounded, slope);
       wgmma_fence();
-      start_sum(keySum, rounded, matrix_descriptor(queries_at(at.stage), TILE_PANEL));
+      start_sum(keySum, rounded, matrix_descriptor(uniform(queries_at(at.stage)), TILE_PANEL));
       wgmma_commit();
       wgmma_wait<1>();
       pin(valueSum);
@@ -398,16 +395,20 @@ __device__ __forceinline__ void sum_over_queries(unsigned char* shared, bf16* dk
       }
 #pragma unroll 1
       for (int member = heads / kvHeads; member > 0; member--) {
+        const auto is_whole = [&](int tile) { return tile * TILE < job.queryLength - REST; };
         // Only the other warpgroup looks at the first ones. None is given away before all warps have seen it come: a
         // warp that is late would take a later tile for it.
 #pragma unroll 1
         for (int tile = job.first_query_tile(job.first, causal); tile < first_tile(); tile++) {
-          barrier_wait(barriers.full(at.stage), at.parity);
+          if (is_whole(tile)) {
+            await.template operator()<TILE>(tile, at);
+          } else {
+            await.template operator()<REST>(tile, at);
+          }
           named_barrier(OWN + warpgroup, GROUP_THREADS);
           release(barriers.empty(at.stage));
           at.next();
         }
-        const auto is_whole = [&](int tile) { return tile * TILE < job.queryLength - REST; };
         int tile = first_tile();
         bool follows = false;
 #pragma unroll 1
@@ -515,9 +516,9 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
       await.template operator()<COLUMNS>(tile, at);
       Scores<COLUMNS> score, slope;
       wgmma_fence();
-      queries.start(score, matrix_descriptor(keys_at(at.stage), TILE_PANEL));
+      queries.start(score, matrix_descriptor(uniform(keys_at(at.stage)), TILE_PANEL));
       wgmma_commit();
-      upstream.start(slope, matrix_descriptor(values_at(at.stage), TILE_PANEL));
+      upstream.start(slope, matrix_descriptor(uniform(values_at(at.stage)), TILE_PANEL));
       wgmma_commit();
       wgmma_wait<1>();
       pin(score);
@@ -530,7 +531,7 @@ __device__ __forceinline__ void sum_over_keys(unsigned char* shared, bf16* dq, i
       slope_all(score, slope);
       round_operand(rounded, slope);
       wgmma_fence();
-      start_sum(sum, rounded, matrix_descriptor(keys_at(at.stage), TILE_PANEL));
+      start_sum(sum, rounded, matrix_descriptor(uniform(keys_at(at.stage)), TILE_PANEL));
       wgmma_commit();
       at.next();
     };

@@ -222,15 +222,17 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
   const auto step_at = [&](int stage) -> const Step& {
     return reinterpret_cast<const Step*>(shared + STEPS_AT)[stage];
   };
-  const auto tile_at = [&](int place) { return matrix_descriptor(place, TILE_PANEL); };
+  const auto tile_at = [&](uint32_t place) { return matrix_descriptor(uniform(place), TILE_PANEL); };
   const auto queries_at = [&](int stage) { return base + STAGES_AT + stage * (2 * TILE_BYTES); };
   const auto upstream_at = [&](int stage) { return queries_at(stage) + TILE_BYTES; };
   const auto statistics_at = [&](int stage) { return base + STATISTICS_AT + stage * TILE_STATISTICS; };
   const uint32_t place = base + warpgroup * (GROUP_ROWS * ROW_BYTES);
-  const uint64_t keys = matrix_descriptor(place + KEYS_AT, KEY_PANEL);
-  const uint64_t values = matrix_descriptor(place + VALUES_AT, KEY_PANEL);
+  // Rows of keys or values, found again wherever they are used: the compiler would keep each step's descriptor.
+  const auto rows_at = [&](uint32_t place) { return matrix_descriptor(uniform(opaque(place)), KEY_PANEL); };
+  const auto keys = [&] { return rows_at(place + KEYS_AT); };
+  const auto values = [&] { return rows_at(place + VALUES_AT); };
   // The warpgroup's columns of all keys.
-  const uint64_t columns = matrix_descriptor(base + KEYS_AT + warpgroup * KEY_PANEL, KEY_PANEL);
+  const auto columns = [&] { return rows_at(base + KEYS_AT + warpgroup * KEY_PANEL); };
   const auto group_first = [&] { return warpgroup * GROUP_ROWS; };
   // Computed where it is used, instead of being kept in a register.
   const auto warp_first = [&] { return (static_cast<int>(opaque(threadIdx.x)) - GROUP_THREADS) / 32 * 16; };
@@ -261,10 +263,7 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
       if (end < COLUMNS) {
         clear_rows<2 * PANELS>(queries_at(at.stage), TILE_PANEL, end, COLUMNS, threadIdx.x - GROUP_THREADS,
                                GROUPS * GROUP_THREADS);
-        const int query = threadIdx.x - GROUP_THREADS;
-        if (query % TILE >= end && query % TILE < COLUMNS && query < STATISTICS * TILE) {
-          store_shared(statistics_at(at.stage) + 4 * query, 0u);
-        }
+        clear_statistics(statistics_at(at.stage), end, COLUMNS, threadIdx.x - GROUP_THREADS);
         asynchronous_fence();
         named_barrier(BOTH, GROUPS * GROUP_THREADS);
       }
@@ -303,11 +302,11 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
     };
     const auto start_part_of = [&](Part& part) {
       wgmma_fence();
-      start_part(part, matrix_descriptor(slopes_at(), KEY_PANEL), columns);
+      start_part(part, rows_at(slopes_at()), columns());
       wgmma_commit();
     };
     const auto own_slopes = [&] {
-      return matrix_descriptor(slopes_at() + warpgroup * (GROUP_ROWS * ROW_BYTES), KEY_PANEL);
+      return rows_at(slopes_at() + warpgroup * (GROUP_ROWS * ROW_BYTES));
     };
     const auto store_part = [&](const Part& part, int stage) {
       barrier_wait(barriers.part_empty(warpgroup), ~count & 1);
@@ -331,9 +330,9 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
     const auto begin = [&]<int COLUMNS>(Scores<COLUMNS>& score, Scores<COLUMNS>& slope, Operand<COLUMNS>& weights) {
       await.template operator()<COLUMNS>();
       wgmma_fence();
-      start_scores(score, keys, tile_at(queries_at(at.stage)));
+      start_scores(score, keys(), tile_at(queries_at(at.stage)));
       wgmma_commit();
-      start_scores(slope, values, tile_at(upstream_at(at.stage)));
+      start_scores(slope, values(), tile_at(upstream_at(at.stage)));
       wgmma_commit();
       wgmma_wait<1>();
       pin(score);
@@ -388,7 +387,7 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
         at.next();
         await.template operator()<TILE>();
         wgmma_fence();
-        start_scores(score, keys, tile_at(queries_at(at.stage)));
+        start_scores(score, keys(), tile_at(queries_at(at.stage)));
         wgmma_commit();
         start_key_sum<TILE>(keySum, own_slopes(), tile_at(queries_at(stage)));
         wgmma_commit();
@@ -398,7 +397,7 @@ __device__ __forceinline__ void sum_gradients(unsigned char* shared, bf16* dk, b
         pin(part);
         store_part(part, stage);
         wgmma_fence();
-        start_scores(slope, values, tile_at(upstream_at(at.stage)));
+        start_scores(slope, values(), tile_at(upstream_at(at.stage)));
         wgmma_commit();
         wgmma_wait<2>();
         pin(score);
