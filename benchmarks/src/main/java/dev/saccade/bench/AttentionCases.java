@@ -207,7 +207,7 @@ final class AttentionCases {
             return lengths.build().toArray();
         }
 
-        private static int[] starts(int[] lengths) {
+        static int[] starts(int[] lengths) {
             int[] starts = new int[lengths.length];
             for (int s = 1; s < lengths.length; s++) {
                 starts[s] = starts[s - 1] + lengths[s - 1];
@@ -416,15 +416,50 @@ final class AttentionCases {
         }
     }
 
-    /// What sharing prompts saves: the same answers, each with its prompt in full.
+    /// The same by our own kernels on other sequences: what sharing prompts saves, and what packed
+    /// lengths cost.
     ///
     /// @param backward whether the pass backward is measured, or the one forward
-    private static List<PreparedCase.Rival> whole(Extents extents, boolean backward) {
+    private static List<PreparedCase.Rival> rivals(Case work, Extents extents, boolean backward) {
         Groups groups = extents.groups();
-        if (groups == null) {
+        if (groups != null) {
+            return List.of(rival("whole", groups.whole(), extents, backward));
+        }
+        if (work.text("tokens", "").isEmpty()) {
             return List.of();
         }
-        Attention.Sequences sequences = groups.whole();
+        int[] lengths = extents.sequences.queryLength();
+        int[] even = even(lengths, work.integer("longest"), extents.shape.causal());
+        int[] starts = Extents.starts(even);
+        Attention.Sequences sequences = new Attention.Sequences(starts, even, starts, even);
+        return List.of(rival("even", sequences, extents, backward));
+    }
+
+    /// Sequences of the longest length with as many pairs of a query and a key that it sees as
+    /// those of `lengths`; the last one is what is left.
+    static int[] even(int[] lengths, int longest, boolean causal) {
+        long left = IntStream.of(lengths).mapToLong(length -> pairs(length, causal)).sum();
+        IntStream.Builder even = IntStream.builder();
+        for (int length = longest; length > 0; ) {
+            if (pairs(length, causal) <= left) {
+                even.add(length);
+                left -= pairs(length, causal);
+                if (length < longest) {
+                    break;
+                }
+            } else {
+                length--;
+            }
+        }
+        return even.build().toArray();
+    }
+
+    private static long pairs(long length, boolean causal) {
+        return causal ? length * (length + 1) / 2 : length * length;
+    }
+
+    private static PreparedCase.Rival rival(
+            String name, Attention.Sequences sequences, Extents extents, boolean backward) {
         Calls calls = new Calls(extents, sequences, null);
         Workbench bench = extents.bench;
         DType dtype = extents.dtype;
@@ -437,23 +472,21 @@ final class AttentionCases {
         Span o = bench.empty(dtype, query, 1).set(0);
         Span lse = bench.empty(DType.F32, rows * extents.shape.heads(), 1).set(0);
         if (!backward) {
-            return List.of(new PreparedCase.Rival("whole", _ -> calls.forward(q, k, v, o, lse)));
+            return new PreparedCase.Rival(name, _ -> calls.forward(q, k, v, o, lse));
         }
         calls.forward(q, k, v, o, lse);
         Span dO = bench.normal(dtype, query, 1).set(0);
         Span dq = bench.empty(dtype, query, 1).set(0);
         Span dk = bench.empty(dtype, key, 1).set(0);
         Span dv = bench.empty(dtype, key, 1).set(0);
-        return List.of(
-                new PreparedCase.Rival(
-                        "whole", _ -> calls.backward(q, k, v, o, lse, dO, dq, dk, dv)));
+        return new PreparedCase.Rival(name, _ -> calls.backward(q, k, v, o, lse, dO, dq, dk, dv));
     }
 
     /// `op=attention dtype heads kv_heads head_dim batch length causal`, or `op=attention_packed`
-    /// with `tokens shortest longest` in the place of `batch length`, or `op=attention_shared` with
-    /// `batch samples prompt answer`: as many answers as the batch, `samples` to a prompt that lies
-    /// in memory once and is one more sequence, causal; a rival computes each answer with its
-    /// prompt in full.
+    /// with `tokens shortest longest` in the place of `batch length`, whose rival has the longest
+    /// sequences throughout, or `op=attention_shared` with `batch samples prompt answer`: as many
+    /// answers as the batch, `samples` to a prompt that lies in memory once and is one more
+    /// sequence, causal; a rival computes each answer with its prompt in full.
     static PreparedCase forward(Case work, Workbench bench) {
         Extents extents = Extents.self(work, bench);
         Calls calls = new Calls(extents);
@@ -492,7 +525,7 @@ final class AttentionCases {
                                         },
                                 // A peer keeps its statistics in another order.
                                 () -> extents.compareForward(q, k, v, o.set(0), none.set(0))),
-                whole(extents, false));
+                rivals(work, extents, false));
     }
 
     /// `op=attention_decode dtype heads kv_heads head_dim batch keys [samples prompt]`: one new
@@ -649,7 +682,7 @@ final class AttentionCases {
                 },
                 () -> gradients.compare(dq.set(0), dk.set(0), dv.set(0)),
                 null,
-                whole(extents, true));
+                rivals(work, extents, true));
     }
 
     /// Exact gradients of samples, from the kernel's own o and lse (the forward case checks those).
