@@ -4,8 +4,8 @@
 // its pages at many times the rate at which decode.cu does. So it has a whole multiprocessor, 192 KiB of pages on their
 // way, and 64 rows a warpgroup: all queries of 8 sequences with 8 heads of a group.
 //
-// One thread fetches pages by TMA. A warpgroup multiplies, the values of the page before while the softmax works on a page's
-// scores. A page is two blocks of the softmax. Where no shift moves in any row, which costs one maximum and one vote, both
+// One thread fetches pages by TMA. A warpgroup multiplies: while the softmax works on a page's scores, those of the next page
+// and the values of the one before are under way. A page is two blocks of the softmax. Where no shift moves in any row, which costs one maximum and one vote, both
 // are taken at once; otherwise one after the other (softmax.cuh).
 #include "hopper.cuh"
 #include "pages.cuh"
@@ -242,30 +242,36 @@ __device__ __forceinline__ void consume(uint32_t base, const Walk& walk, const P
   named_barrier(OWN, CONSUMERS);
 
   const uint64_t queries = matrix_descriptor(base, PANEL);
-  const auto keys_at = [&](int stage) { return matrix_descriptor(base + S::KEYS_AT + stage * S::TILE_BYTES, PANEL); };
+  const auto keys_at = [&](int stage) {
+    return matrix_descriptor(uniform(base + S::KEYS_AT + stage * S::TILE_BYTES), PANEL);
+  };
   const auto values_at = [&](int stage) {
-    return matrix_descriptor(base + S::VALUES_AT + stage * S::TILE_BYTES, PANEL);
+    return matrix_descriptor(uniform(base + S::VALUES_AT + stage * S::TILE_BYTES), PANEL);
   };
   const auto release = [&](uint32_t barrier) {
     if (lane == 0) barrier_arrive(barrier);
   };
 
   Ring<S::STAGES> key, value;
-  Scores score;
+  Scores even, odd;
   Weights weights;
   Sums<WIDTH> sums;
   sums.clear();
 #pragma unroll
   for (int i = 0; i < ROWS * PAGE / CONSUMERS / 2; i++) weights[i] = 0;
-  const auto await_scores = [&] { barrier_wait(barriers.key_full(key.stage), key.parity); };
-  const auto await_values = [&](const Ring<S::STAGES>& at) { barrier_wait(barriers.value_full(at.stage), at.parity); };
-  const auto scores_done = [&] {
+  const auto start_page = [&](Scores& score) {
+    barrier_wait(barriers.key_full(key.stage), key.parity);
+    start_scores<S>(score, queries, keys_at(key.stage));
+    wgmma_commit();
+  };
+  const auto scores_done = [&](Scores& score) {
     pin(score);
     release(barriers.key_empty(key.stage));
     key.next();
   };
+  const auto await_values = [&](const Ring<S::STAGES>& at) { barrier_wait(barriers.value_full(at.stage), at.parity); };
   // A page's scores become weights where they lie; its values are at `at`, in case they are needed for that.
-  const auto soften = [&](const Ring<S::STAGES>& at) {
+  const auto soften = [&](Scores& score, const Ring<S::STAGES>& at) {
     const float largest = fmaxf(exponent(most<0, 2>(score, 0), scaleLog2, sums.shift[0]),
                                 exponent(most<0, 2>(score, 1), scaleLog2, sums.shift[1]));
     if (named_barrier_any(OWN, CONSUMERS, largest > ROOM)) {
@@ -280,43 +286,66 @@ __device__ __forceinline__ void consume(uint32_t base, const Walk& walk, const P
       sums.template weigh<1>(score, none, scaleLog2);
     }
   };
-
-  await_scores();
-  start_scores<S>(score, queries, keys_at(key.stage));
-  wgmma_commit();
-  wgmma_wait<0>();
-  scores_done();
-  soften(value);
-  round_weights(weights, score);
-#pragma unroll 1
-  for (int stage = 1; stage < walk.to; stage++) {
-    await_scores();
-    await_values(value);
-    pin(sums.sum);
-    start_scores<S>(score, queries, keys_at(key.stage));
-    wgmma_commit();
-    start_values<WIDTH / 2>(sums.sum, weights, values_at(value.stage));
-    wgmma_commit();
-    wgmma_wait<1>();
-    scores_done();
-    Ring<S::STAGES> at = value;
-    at.next();
-    soften(at);
-    wgmma_wait<0>();
+  const auto values_done = [&] {
     pin(sums.sum);
     pin(weights);
     release(barriers.value_empty(value.stage));
     value.next();
+  };
+  const auto start_page_values = [&](const Scores& score) {
     round_weights(weights, score);
-  }
-  await_values(value);
-  pin(sums.sum);
-  wgmma_fence();
-  start_values<WIDTH / 2>(sums.sum, weights, values_at(value.stage));
-  wgmma_commit();
+    await_values(value);
+    pin(sums.sum);
+    wgmma_fence();
+    start_values<WIDTH / 2>(sums.sum, weights, values_at(value.stage));
+    wgmma_commit();
+  };
+  // A page whose scores are there, and the next one's scores. FIRST: there is none before.
+  const auto take = [&]<bool FIRST>(Scores& score, Scores& next) {
+    start_page(next);
+    Ring<S::STAGES> at = value;
+    if constexpr (!FIRST) at.next();
+    soften(score, at);
+    if constexpr (!FIRST) {
+      wgmma_wait<1>();
+      values_done();
+    }
+    start_page_values(score);
+    wgmma_wait<1>();
+    scores_done(next);
+  };
+  const auto take_last = [&](Scores& score) {
+    if (walk.to > 1) {
+      wgmma_wait<0>();
+      values_done();
+    }
+    soften(score, value);
+    start_page_values(score);
+    wgmma_wait<0>();
+    pin(sums.sum);
+    pin(weights);
+  };
+
+  start_page(even);
   wgmma_wait<0>();
-  pin(sums.sum);
-  pin(weights);
+  scores_done(even);
+  if (walk.to > 1) {
+    take.template operator()<true>(even, odd);
+    int left = walk.to - 2;  // pages behind the one whose scores are there
+#pragma unroll 1
+    for (; left > 1; left -= 2) {
+      take.template operator()<false>(odd, even);
+      take.template operator()<false>(even, odd);
+    }
+    if (left > 0) {
+      take.template operator()<false>(odd, even);
+      take_last(even);
+    } else {
+      take_last(odd);
+    }
+  } else {
+    take_last(even);
+  }
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const int row = first + 16 * warp + 8 * half + lane / 4;
