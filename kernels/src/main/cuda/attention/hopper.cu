@@ -53,6 +53,7 @@ template <int WIDTH_, int KEYS_, int STAGES_, int EARLY_> struct Shape {
   static constexpr int GROUPS = 3, ROWS = GROUP_ROWS * GROUPS, STAGES = STAGES_;
   static constexpr int KEYS = KEYS_, BLOCKS = KEYS / BLOCK, KEY_PANEL = KEYS * ROW_BYTES;  // of a tile
   static constexpr int EARLY = EARLY_;  // blocks of a tile whose values are added during the softmax of the others
+  static_assert(EARLY <= 1, "of a last tile only one block may be multiplied");
   static constexpr int THREADS = GROUP_THREADS * (GROUPS + 1);
   static constexpr int QUERY_PANEL = ROWS * ROW_BYTES, QUERY_BYTES = PANELS * QUERY_PANEL;
   static constexpr int KEY_BYTES = PANELS * KEY_PANEL;
