@@ -4,11 +4,12 @@
 // its pages at many times the rate at which decode.cu does. So it has a whole multiprocessor, 192 KiB of pages on their
 // way, and 64 rows a warpgroup: all queries of 8 sequences with 8 heads of a group.
 //
-// One thread fetches pages by TMA. A warpgroup multiplies: while the softmax works on a page's scores, those of the next page
-// and the values of the one before are under way. A page is two blocks of the softmax. Where no shift moves in any row, which costs one maximum and one vote, both
-// are taken at once; otherwise one after the other (softmax.cuh).
+// One thread fetches pages by TMA. A warpgroup multiplies: while the softmax works on a page's scores, those of the next
+// page and the values of the one before are under way. A page is two blocks of the softmax. Where no shift moves in any
+// row, which costs one maximum and one vote, both are taken at once; otherwise one after the other (softmax.cuh).
 #include "hopper.cuh"
 #include "pages.cuh"
+#include "pipeline.cuh"
 #include "ptx.cuh"
 #include "softmax.cuh"
 #include "tile.cuh"
@@ -55,19 +56,6 @@ template <typename S> struct Barriers {
       barrier_init(key_empty(stage), WARPS);
       barrier_init(value_full(stage), 1);
       barrier_init(value_empty(stage), WARPS);
-    }
-  }
-};
-
-// A place among LENGTH, and the parity of its barriers' phase.
-template <int LENGTH> struct Ring {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ __forceinline__ void next() {
-    if (++stage == LENGTH) {
-      stage = 0;
-      parity ^= 1;
     }
   }
 };
